@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the service needs of the kernel. `adapter.py` is the real one, `fake.py` the one for tests.
+
+All methods may block and are called from worker threads, one writer at a time; `read_*` may run beside a writer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from xdpfw.model.interface import Attachment, AttachMode, ForeignProgram, Link
+from xdpfw.model.prefix import Family
+from xdpfw.policy.ops import Ids, Keys, Op
+
+TALLY_COLUMNS = (
+    "passed_packets", "passed_bytes", "dropped_packets", "dropped_bytes", "monitored_packets", "monitored_bytes",
+)  # fmt: skip
+"""Columns of an interface's tally. What the policy would have dropped, had it not been in monitor mode, is counted
+as monitored as well as passed."""
+
+TALKER = np.dtype(
+    [
+        ("address", "u1", 16),  # network order; IPv4 as ::ffff:a.b.c.d
+        ("slot", "u4"),  # position in the table (all CPUs): the same slot and since = the same talker, counting on
+        ("since", "i8"),  # wall clock ns
+        ("last_seen", "i8"),  # wall clock ns
+        ("counts", "u8", 4),  # the first four TALLY_COLUMNS
+    ]
+)
+"""One occupied slot of a talker table. An address may occupy one slot per CPU: sum them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """What the pinned tables hold when a daemon starts: the prefixes and their leaf ids, per family, keys sorted."""
+
+    keys: dict[Family, Keys]
+    leaves: dict[Family, Ids]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Outcome of `start`. When nothing could be adopted, `directory` is empty and `generation` 0.
+
+    `memberships` and `classes`: ids that the generation in force refers to, not to be overwritten before a flip.
+    `reason`: for people, why pinned state was not adopted ("" when it was or when there was none).
+    """
+
+    adopted: bool
+    revision: int
+    generation: int
+    directory: Directory
+    memberships: Ids
+    classes: Ids
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MapFill:
+    """How full a table is. `used` is -1 where it cannot be told cheaply."""
+
+    name: str
+    used: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of `xdpfw doctor`: what was looked at, how it is, what that means, how to mend it."""
+
+    name: str
+    ok: bool
+    detail: str
+    meaning: str = ""
+    mend: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The packet path's answer about one frame (BPF_PROG_TEST_RUN on a twin with counters of its own)."""
+
+    verdict: str  # pass or drop
+    cause: int  # a Reason, or MAX_REASONS + row
+    monitored: bool
+    leaf: int
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+class Kernel(Protocol):
+    # life
+    def start(self) -> Started:
+        """Adopt the pinned maps, or create new ones beside them. No packet is affected yet.
+
+        Raises KernelError with the way out, MapFull when memory for the maps is short.
+        """
+
+    def activate(self) -> list[Attachment]:
+        """The tables are full: bring interfaces that are attached already (pinned links) to this program and these
+        maps, in place, and unpin what is old. Answers what is attached now. With adopted state of the same
+        program nothing is compiled or loaded."""
+
+    def stop(self, detach: bool) -> None:
+        """Close everything. Pins, and so filtering, stay; with `detach` nothing of this instance is left."""
+
+    # policy
+    def execute(self, ops: Sequence[Op], revision: int) -> None:
+        """Perform in order. If one before the Flip fails, undo the inserts and raise: MapFull or KernelError."""
+
+    # interfaces
+    def interfaces(self) -> list[Link]: ...
+
+    def foreign_program(self, name: str) -> ForeignProgram | None:
+        """An XDP program on the interface that is not ours."""
+
+    def attach(self, name: str, mode: AttachMode) -> Attachment:
+        """Raises NotFound (no such interface), Conflict (foreign program: id and name), KernelError (native refused
+        by the driver, with what the kernel said)."""
+
+    def detach(self, name: str) -> None: ...
+
+    def attachments(self) -> list[Attachment]:
+        """What is attached now, read from the links; a link whose interface went away is not in it."""
+
+    def changes(self) -> AsyncIterator[None]:
+        """Yields whenever links came, went or changed (coalesced)."""
+
+    # counters
+    def read_tally(self, name: str) -> npt.NDArray[np.uint64]:
+        """(MAX_REASONS + MAX_ROWS, 6) summed over CPUs, columns as TALLY_COLUMNS. Raises NotFound unless attached."""
+
+    def read_talkers(self, name: str) -> npt.NDArray[Any]:
+        """Occupied slots of the current epoch, dtype TALKER, in slot order. Raises NotFound unless attached."""
+
+    def reset_talkers(self, name: str) -> None:
+        """Begin a new epoch: what was counted before is not read any more."""
+
+    def read_leaves(self, leaves: Ids) -> npt.NDArray[np.uint64]:
+        """(n, 2): packets and bytes per leaf id, all interfaces, summed over CPUs."""
+
+    # sight
+    def fill(self) -> list[MapFill]: ...
+
+    def features(self) -> dict[str, Any]:
+        """Kernel release, BCC and libbpf versions, JIT, possible CPUs, BTF…: what `status` shows."""
+
+    def judge(self, frame: bytes) -> Judgement:
+        """What the tables in force say about a frame, without touching any live counter."""
+
+    def peers(self) -> list[str]:
+        """Addresses of established ssh peers of this host (sock_diag, local port 22) and of the default gateways."""

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Network interfaces as the firewall sees them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class AttachMode(StrEnum):
+    AUTO = "auto"
+    NATIVE = "native"
+    GENERIC = "generic"
+
+
+class InterfaceState(StrEnum):
+    ATTACHED = "attached"
+    DETACHED = "detached"
+    ABSENT = "absent"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignProgram:
+    """An XDP program on an interface that is not ours."""
+
+    id: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One network interface of this namespace, as netlink tells it. `xdp_program` is whatever is attached now."""
+
+    name: str
+    index: int
+    mac: str
+    mtu: int
+    driver: str
+    up: bool
+    xdp_program: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """Our program on an interface. `mode` is native or generic; `warning` tells why auto fell back, if it did."""
+
+    name: str
+    index: int
+    mode: AttachMode
+    program_id: int
+    warning: str = ""

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What callers ask of the service, beside the resource itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from xdpfw.model.prefix import Family, Prefix
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOptions:
+    """`force` overrides guards, never validation nor a foreign program. `peer`: the client's IP address, if it has one."""
+
+    dry_run: bool = False
+    force: bool = False
+    if_match: str | None = None
+    peer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TalkerQuery:
+    """Which talkers, ranked how."""
+
+    sort: Literal["bytes", "packets", "bps", "pps"] = "bytes"
+    of: Literal["total", "passed", "dropped"] = "total"
+    order: Literal["desc", "asc"] = "desc"
+    limit: int = 10
+    family: Family | None = None
+    within: Prefix | None = None

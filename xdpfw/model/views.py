@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the service answers, shaped as the REST contract shows it.
+
+Counts are integers; `pps` packets and `bps` bits per second; times are aware UTC datetimes; ttl in seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    packets: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rated:
+    packets: int
+    bytes: int
+    pps: float = 0.0
+    bps: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceView:
+    """`desired` is the mode asked for (auto, native, generic) or None; `mode` what it runs in, or None."""
+
+    name: str
+    index: int | None
+    mac: str | None
+    mtu: int | None
+    driver: str | None
+    desired: str | None
+    state: str
+    mode: str | None
+    program_id: int | None
+    passed: Count | None
+    dropped: Count | None
+    warning: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonView:
+    passed: Count
+    dropped: Count
+    monitored: Count
+
+
+@dataclass(frozen=True, slots=True)
+class CountersView:
+    """`reasons` is keyed by reason label; rows of the policy as `rule:<id>`. They sum up to the totals."""
+
+    name: str
+    passed: Rated
+    dropped: Rated
+    monitored: Count
+    reasons: dict[str, ReasonView]
+
+
+@dataclass(frozen=True, slots=True)
+class TalkerView:
+    """`interfaces` is filled where several interfaces are summed."""
+
+    address: str
+    passed: Rated
+    dropped: Rated
+    since: datetime
+    last_seen: datetime
+    sets: list[str]
+    interfaces: list[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PassedDropped:
+    passed: Rated
+    dropped: Rated
+
+
+@dataclass(frozen=True, slots=True)
+class TalkersView:
+    """items + the tracked talkers not shown + other = totals. `shown` sums the items."""
+
+    items: list[TalkerView]
+    next: str | None
+    total: int
+    other: PassedDropped
+    totals: PassedDropped
+    since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SetView:
+    name: str
+    comment: str
+    entries: int
+    entries4: int
+    entries6: int
+    packets: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimView:
+    origin: str
+    expires_at: datetime | None
+    ttl: int | None
+    comment: str
+    added_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EntryView:
+    """`origin`, `expires_at`, `comment`, `added_at` are the longest-lived claim's; `claims` lists them all when several."""
+
+    prefix: str
+    origin: str
+    expires_at: datetime | None
+    ttl: int | None
+    comment: str
+    packets: int
+    bytes: int
+    added_at: datetime
+    claims: list[ClaimView] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EntryPage:
+    items: list[EntryView]
+    next: str | None
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class MatchView:
+    set: str
+    prefix: str
+    origin: str
+    expires_at: datetime | None
+    comment: str
+    packets: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddressInterfaceView:
+    name: str
+    passed: Count
+    dropped: Count
+    last_seen: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AddressView:
+    address: str
+    verdict: str
+    rule: str | None
+    because: str
+    matches: list[MatchView]
+    interfaces: list[AddressInterfaceView]
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyView:
+    """`ethertypes` ("0x88cc"): what passes under default drop beside IP and ARP."""
+
+    default: str
+    mode: str
+    rows: list[str]
+    ethertypes: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Answer of every write. `created`: the resource was not there before (201)."""
+
+    revision: int
+    changed: bool
+    created: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EntriesWritten:
+    """Answer of a write of entries. `effective`: drop, pass, conditional or mixed; `because` says why, for people."""
+
+    revision: int
+    changed: bool
+    added: int
+    refreshed: int
+    removed: int
+    kept: int
+    total: int
+    effective: str
+    because: str
+    created: bool = False
+    dry_run: bool = False
+    skipped: list[dict[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class MapView:
+    used: int | None
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class OperationView:
+    """A long write under way: `kind` for people, `done` of `total` steps (prefixes)."""
+
+    kind: str
+    set: str | None
+    done: int
+    total: int
+    started_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StatusView:
+    version: str
+    instance: str
+    revision: int
+    uptime: float
+    started_at: datetime
+    ready: bool
+    problems: list[str]
+    warnings: list[str]
+    policy: PolicyView
+    interfaces: list[InterfaceView]
+    sets: list[SetView]
+    maps: dict[str, MapView]
+    operation: OperationView | None
+    kernel: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckView:
+    name: str
+    ok: bool
+    detail: str
+    meaning: str
+    mend: str
