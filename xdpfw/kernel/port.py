@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the service needs of the kernel. `adapter.py` is the real one, `fake.py` the one for tests.
 
-All methods may block and are called from worker threads, one writer at a time; `read_*` may run beside a writer.
+All methods may block and are called from worker threads, one writer at a time; `read_*` may run beside a
+writer.
 """
 
 from __future__ import annotations
@@ -18,15 +19,20 @@ from xdpfw.model.prefix import Family
 from xdpfw.policy.ops import Ids, Keys, Op
 
 TALLY_COLUMNS = (
-    "passed_packets", "passed_bytes", "dropped_packets", "dropped_bytes", "monitored_packets", "monitored_bytes",
-)  # fmt: skip
-"""Columns of an interface's tally. What the policy would have dropped, had it not been in monitor mode, is counted
-as monitored as well as passed."""
+    "passed_packets",
+    "passed_bytes",
+    "dropped_packets",
+    "dropped_bytes",
+    "monitored_packets",
+    "monitored_bytes",
+)
+"""Columns of an interface's tally. What the policy would have dropped, had it not been in monitor mode, is
+counted as monitored as well as passed."""
 
 TALKER = np.dtype(
     [
         ("address", "u1", 16),  # network order; IPv4 as ::ffff:a.b.c.d
-        ("slot", "u4"),  # position in the table (all CPUs): the same slot and since = the same talker, counting on
+        ("slot", "u4"),  # position in the table (all CPUs); same slot and since = same talker, counting on
         ("since", "i8"),  # wall clock ns
         ("last_seen", "i8"),  # wall clock ns
         ("counts", "u8", 4),  # the first four TALLY_COLUMNS
@@ -37,7 +43,7 @@ TALKER = np.dtype(
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """What the pinned tables hold when a daemon starts: the prefixes and their leaf ids, per family, keys sorted."""
+    """What the pinned tables hold when a daemon starts: prefixes (keys sorted) and leaf ids, per family."""
 
     keys: dict[Family, Keys]
     leaves: dict[Family, Ids]
@@ -47,7 +53,8 @@ class Directory:
 class Started:
     """Outcome of `start`. When nothing could be adopted, `directory` is empty and `generation` 0.
 
-    `memberships` and `classes`: ids that the generation in force refers to, not to be overwritten before a flip.
+    `memberships` and `classes`: ids that the generation in force refers to, not to be overwritten before a
+    flip.
     `reason`: for people, why pinned state was not adopted ("" when it was or when there was none).
     """
 
@@ -100,16 +107,16 @@ class Kernel(Protocol):
         """
 
     def activate(self) -> list[Attachment]:
-        """The tables are full: bring interfaces that are attached already (pinned links) to this program and these
-        maps, in place, and unpin what is old. Answers what is attached now. With adopted state of the same
-        program nothing is compiled or loaded."""
+        """The tables are full: bring interfaces that are attached already (pinned links) to this program and
+        these maps, in place, and unpin what is old. Answers what is attached now. With adopted state of the
+        same program nothing is compiled or loaded."""
 
     def stop(self, detach: bool) -> None:
         """Close everything. Pins, and so filtering, stay; with `detach` nothing of this instance is left."""
 
     # policy
     def execute(self, ops: Sequence[Op], revision: int) -> None:
-        """Perform in order. If one before the Flip fails, undo the inserts and raise: MapFull or KernelError."""
+        """Perform in order. If one before the Flip fails, undo the inserts and raise MapFull or KernelError."""
 
     # interfaces
     def interfaces(self) -> list[Link]: ...
@@ -118,8 +125,8 @@ class Kernel(Protocol):
         """An XDP program on the interface that is not ours."""
 
     def attach(self, name: str, mode: AttachMode) -> Attachment:
-        """Raises NotFound (no such interface), Conflict (foreign program: id and name), KernelError (native refused
-        by the driver, with what the kernel said)."""
+        """Raises NotFound (no such interface), Conflict (foreign program: id and name), KernelError (native
+        refused by the driver, with what the kernel said)."""
 
     def detach(self, name: str) -> None: ...
 
@@ -131,10 +138,16 @@ class Kernel(Protocol):
 
     # counters
     def read_tally(self, name: str) -> npt.NDArray[np.uint64]:
-        """(MAX_REASONS + MAX_ROWS, 6) summed over CPUs, columns as TALLY_COLUMNS. Raises NotFound unless attached."""
+        """(MAX_REASONS + MAX_ROWS, 6) summed over CPUs, columns as TALLY_COLUMNS.
+
+        Raises NotFound unless attached.
+        """
 
     def read_talkers(self, name: str) -> npt.NDArray[Any]:
-        """Occupied slots of the current epoch, dtype TALKER, in slot order. Raises NotFound unless attached."""
+        """Occupied slots of the current epoch, dtype TALKER, in slot order.
+
+        Raises NotFound unless attached.
+        """
 
     def reset_talkers(self, name: str) -> None:
         """Begin a new epoch: what was counted before is not read any more."""
@@ -152,4 +165,4 @@ class Kernel(Protocol):
         """What the tables in force say about a frame, without touching any live counter."""
 
     def peers(self) -> list[str]:
-        """Addresses of established ssh peers of this host (sock_diag, local port 22) and of the default gateways."""
+        """Addresses of established ssh peers of this host (sock_diag, local port 22) and default gateways."""

@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel port in memory: a pure model of the packet path's tables, for tests without a kernel.
+
+It performs every operation exactly as the real adapter must, refuses what the real tables could not hold, and
+insists on the order of operations that `policy/ops.py` promises. Tests set links and counters, let frames be
+`receive`d, count map operations, and inject failures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import threading
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xdpfw.kernel.fake_tables import Tables, as_ids, directory_of, packed_keys
+from xdpfw.kernel.port import TALKER, TALLY_COLUMNS, Judgement, MapFill, Started
+from xdpfw.model.errors import Conflict, KernelError, MapFull, NotFound
+from xdpfw.model.interface import Attachment, AttachMode, ForeignProgram, Link
+from xdpfw.model.limits import Limits
+from xdpfw.model.policy import MAX_ROWS, PolicyMode
+from xdpfw.model.prefix import FAMILIES, HOST_LENGTH, Family
+from xdpfw.model.reason import MAX_REASONS, Reason, Verdict
+from xdpfw.policy.ops import (
+    ClearLeaves,
+    DeletePrefixes,
+    Flip,
+    Grace,
+    Ids,
+    InsertPrefixes,
+    Keys,
+    Op,
+    WriteLeaves,
+    WriteMemberships,
+    WritePolicy,
+    WriteVectors,
+)
+
+
+def fake_link(name: str, index: int = 2, *, mtu: int = 1500, driver: str = "veth") -> Link:
+    return Link(name, index, f"02:00:00:00:00:{index:02x}", mtu, driver, True, None)
+
+
+class FakeKernel:
+    """`operations` lists every op performed; `map_operations` counts them: one per key inserted or deleted, one
+    for any other op, however many records it writes. `graces` counts waits."""
+
+    def __init__(
+        self,
+        links: Sequence[Link] = (),
+        limits: Limits | None = None,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.links: dict[str, Link] = {link.name: link for link in links}
+        self.limits = limits or Limits()
+        self.clock = clock
+        self.tables = Tables()
+        self.operations: list[Op] = []
+        self.map_operations = 0
+        self.graces = 0
+        self.foreign: dict[str, ForeignProgram] = {}
+        self.native_refused: dict[str, str] = {}
+        self.peer_addresses: list[str] = []
+        self.leaf_counts: dict[int, list[int]] = {}
+        self._attached: dict[str, Attachment] = {}
+        self._tallies: dict[str, npt.NDArray[np.uint64]] = {}
+        self._talkers: dict[str, dict[bytes, npt.NDArray[Any]]] = {}
+        self._failures: dict[type[Any], list[Exception]] = {}
+        self._watchers: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+        self._lock = threading.Lock()
+
+    # life
+
+    def start(self) -> Started:
+        self._maybe_fail(Started)
+        tables = self.tables
+        if not tables.applied:
+            return Started(False, 0, 0, directory_of(Tables()), as_ids(()), as_ids(()))
+        used, pending = set[int](), set(tables.leaf[tables.generation].values())
+        while pending:
+            used |= pending
+            pending = {tables.memberships[member][1] for member in pending} - used
+        classes = {tables.memberships[member][0] for member in used}
+        return Started(
+            True,
+            tables.revision,
+            tables.generation,
+            directory_of(tables),
+            as_ids(sorted(used)),
+            as_ids(sorted(classes)),
+        )
+
+    def activate(self) -> list[Attachment]:
+        return self.attachments()
+
+    def stop(self, detach: bool) -> None:
+        if detach:
+            self._attached.clear()
+            self.tables = Tables()
+
+    # policy
+
+    def execute(self, ops: Sequence[Op], revision: int) -> None:
+        inserted: list[InsertPrefixes] = []
+        flipped = False
+        try:
+            for op in ops:
+                self._maybe_fail(type(op))
+                self._perform(op)
+                self.operations.append(op)
+                flipped = flipped or isinstance(op, Flip)
+                if isinstance(op, InsertPrefixes):
+                    inserted.append(op)
+        except (MapFull, KernelError):
+            if not flipped:
+                for undo in reversed(inserted):
+                    self._delete(undo.family, undo.keys, undo.leaves)
+            raise
+        self.tables.revision, self.tables.applied = revision, True
+
+    def fail_next(self, op_type: type[Any], error: Exception) -> None:
+        """The next op of this type raises `error`; `Started` means the next start, `Attachment` the next attach."""
+        self._failures.setdefault(op_type, []).append(error)
+
+    def _maybe_fail(self, kind: type[Any]) -> None:
+        if errors := self._failures.get(kind):
+            raise errors.pop(0)
+
+    def _perform(self, op: Op) -> None:
+        tables = self.tables
+        match op:
+            case InsertPrefixes(family, keys, leaves):
+                self._insert(family, keys, leaves)
+                self.map_operations += len(keys)
+                return
+            case DeletePrefixes(family, keys, leaves):
+                self._delete(family, keys, leaves)
+                self.map_operations += len(keys)
+                return
+            case WriteMemberships(ids, classes, nexts, deadlines):
+                records = zip(classes.tolist(), nexts.tolist(), deadlines.tolist(), strict=True)
+                tables.memberships.update(zip(ids.tolist(), records, strict=True))
+            case WriteLeaves(generation, ids, memberships):
+                assert set(memberships.tolist()) <= tables.memberships.keys(), (
+                    "a leaf refers to an unwritten membership"
+                )
+                tables.leaf[generation].update(zip(ids.tolist(), memberships.tolist(), strict=True))
+            case WritePolicy(generation, policy, vectors):
+                tables.policies[generation] = policy
+                tables.vectors[generation].clear()
+                tables.vectors[generation].update(enumerate(vectors.tolist()))
+            case WriteVectors(generation, classes, vectors):
+                tables.vectors[generation].update(zip(classes.tolist(), vectors.tolist(), strict=True))
+            case Flip(generation):
+                tables.generation = generation
+            case Grace():
+                self.graces += 1
+                return
+            case ClearLeaves(ids):
+                for leaf in ids.tolist():
+                    self.leaf_counts.pop(leaf, None)
+        self.map_operations += 1
+
+    def _insert(self, family: Family, keys: Keys, leaves: Ids) -> None:
+        packed, table = packed_keys(family, keys), self.tables.prefixes[family]
+        assert packed == sorted(set(packed)), "keys must be sorted and unique"
+        assert not any(key in table for key in packed), "a key is inserted twice"
+        current = self.tables.leaf[self.tables.generation]
+        assert all(leaf in current for leaf in leaves.tolist()), "a leaf is inserted before it is written"
+        added = Counter(key[-1] for key in packed)
+        hosts = HOST_LENGTH[family]
+        host_limit = self.limits.hosts4 if family == 4 else self.limits.hosts6
+        if self.lengths_of(family)[hosts] + added[hosts] > host_limit:
+            raise MapFull(f"hosts{family} is full ({host_limit} entries); raise the limit hosts{family}")
+        if self.lengths_of(family).total() + added.total() > self.limits.leaves:
+            raise MapFull(f"trie{family} is full ({self.limits.leaves} entries); raise the limit leaves")
+        table.update(zip(packed, leaves.tolist(), strict=True))
+        self.lengths_of(family).update(added)
+
+    def _delete(self, family: Family, keys: Keys, leaves: Ids) -> None:
+        for key, leaf in zip(packed_keys(family, keys), leaves.tolist(), strict=True):
+            assert self.tables.prefixes[family].pop(key, None) == leaf, "a deleted key held another leaf"
+            self.lengths_of(family)[key[-1]] -= 1
+
+    def lengths_of(self, family: Family) -> Counter[int]:
+        return self.tables.lengths[family]
+
+    # interfaces
+
+    def interfaces(self) -> list[Link]:
+        return list(self.links.values())
+
+    def set_links(self, links: Sequence[Link]) -> None:
+        """Interfaces come and go. A link that vanishes loses its attachment; its counters stay."""
+        self.links = {link.name: link for link in links}
+        self._attached = {name: a for name, a in self._attached.items() if name in self.links}
+        for loop, event in list(self._watchers):
+            loop.call_soon_threadsafe(event.set)
+
+    def foreign_program(self, name: str) -> ForeignProgram | None:
+        return self.foreign.get(name)
+
+    def attach(self, name: str, mode: AttachMode) -> Attachment:
+        self._maybe_fail(Attachment)
+        link = self.links.get(name)
+        if link is None:
+            raise NotFound(f"there is no interface {name!r}")
+        if foreign := self.foreign.get(name):
+            raise Conflict(f"{name} carries another XDP program: id {foreign.id}, {foreign.name!r}")
+        refused, warning = self.native_refused.get(name), ""
+        if refused and mode is AttachMode.NATIVE:
+            raise KernelError(f"{name}: {refused}")
+        if refused and mode is AttachMode.AUTO:
+            warning = f"native mode was refused ({refused}); running in generic mode"
+        real = AttachMode.GENERIC if mode is AttachMode.GENERIC or refused else AttachMode.NATIVE
+        self._attached[name] = Attachment(name, link.index, real, 1000 + link.index, warning)
+        self._counters(name)
+        return self._attached[name]
+
+    def detach(self, name: str) -> None:
+        if self._attached.pop(name, None) is None:
+            raise NotFound(f"{name} is not attached")
+        self._tallies.pop(name, None)
+        self._talkers.pop(name, None)
+
+    def attachments(self) -> list[Attachment]:
+        return list(self._attached.values())
+
+    async def changes(self) -> AsyncIterator[None]:
+        event = asyncio.Event()
+        watcher = (asyncio.get_running_loop(), event)
+        self._watchers.append(watcher)
+        try:
+            while True:
+                await event.wait()
+                event.clear()
+                yield
+        finally:
+            self._watchers.remove(watcher)
+
+    # counters
+
+    def read_tally(self, name: str) -> npt.NDArray[np.uint64]:
+        self._must_be_attached(name)
+        return self._tallies[name].copy()
+
+    def read_talkers(self, name: str) -> npt.NDArray[Any]:
+        self._must_be_attached(name)
+        with self._lock:
+            rows = list(self._talkers[name].values())
+        return np.concatenate(rows) if rows else np.empty(0, TALKER)
+
+    def reset_talkers(self, name: str) -> None:
+        self._must_be_attached(name)
+        with self._lock:
+            self._talkers[name].clear()
+
+    def read_leaves(self, leaves: Ids) -> npt.NDArray[np.uint64]:
+        counts = [self.leaf_counts.get(leaf, (0, 0)) for leaf in leaves.tolist()]
+        return np.array(counts, np.uint64).reshape(-1, 2)
+
+    def count(
+        self,
+        name: str,
+        address: str | None,
+        verdict: str,
+        packets: int = 1,
+        size: int = 64,
+        *,
+        cause: int = 0,
+        monitored: bool = False,
+    ) -> None:
+        """Pretend that packets were seen: `size` bytes each, from `address` (None: no address in them)."""
+        column = TALLY_COLUMNS.index(f"{'passed' if verdict == Verdict.PASS else 'dropped'}_packets")
+        tally, talkers = self._counters(name)
+        for at in (column, 4) if monitored else (column,):
+            tally[cause, at] += np.uint64(packets)
+            tally[cause, at + 1] += np.uint64(packets * size)
+        if address is None:
+            return
+        packed = ipaddress.ip_address(address).packed
+        full = packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed
+        with self._lock:
+            if full not in talkers:
+                talkers[full] = np.zeros(1, TALKER)
+                talkers[full]["address"] = np.frombuffer(full, np.uint8)
+                talkers[full]["slot"] = len(talkers)
+                talkers[full]["since"] = self.clock()
+            talkers[full]["last_seen"] = self.clock()
+            talkers[full]["counts"][0, column : column + 2] += np.array([packets, packets * size], np.uint64)
+
+    def receive(self, name: str, frame: bytes) -> Judgement:
+        """Judge a frame and count it, as the packet path does."""
+        judged = self.judge(frame)
+        self.count(
+            name, judged.fields.get("source"), judged.verdict, 1, len(frame),
+            cause=judged.cause, monitored=judged.monitored,
+        )  # fmt: skip
+        if judged.leaf:
+            counts = self.leaf_counts.setdefault(judged.leaf, [0, 0])
+            counts[0] += 1
+            counts[1] += len(frame)
+        return judged
+
+    def _counters(self, name: str) -> tuple[npt.NDArray[np.uint64], dict[bytes, npt.NDArray[Any]]]:
+        tally = self._tallies.setdefault(
+            name, np.zeros((MAX_REASONS + MAX_ROWS, len(TALLY_COLUMNS)), np.uint64)
+        )
+        return tally, self._talkers.setdefault(name, {})
+
+    def _must_be_attached(self, name: str) -> None:
+        if name not in self._attached:
+            raise NotFound(f"{name} is not attached")
+
+    # sight
+
+    def fill(self) -> list[MapFill]:
+        hosts = {family: self.lengths_of(family)[HOST_LENGTH[family]] for family in FAMILIES}
+        total = {family: self.lengths_of(family).total() for family in FAMILIES}
+        return [
+            MapFill("hosts4", hosts[4], self.limits.hosts4),
+            MapFill("hosts6", hosts[6], self.limits.hosts6),
+            MapFill("trie4", total[4] - hosts[4], self.limits.leaves),
+            MapFill("trie6", total[6] - hosts[6], self.limits.leaves),
+        ]
+
+    def features(self) -> dict[str, Any]:
+        return {"release": "fake"}
+
+    def judge(self, frame: bytes) -> Judgement:
+        """Source address → leaf → rows → verdict; untagged frames only, and no parse faults."""
+        policy = self.tables.policies[self.tables.generation]
+        source = _source(frame)
+        if source is None:
+            return Judgement(Verdict.PASS, Reason.NON_IP, False, 0)
+        leaf = self.tables.find(source)
+        rows = self.tables.rows_of(leaf, self.clock())
+        verdict, cause = policy.default, int(Reason.DEFAULT)
+        for number, row in enumerate(policy.rows):
+            if rows >> number & 1:
+                verdict, cause = row.verdict, MAX_REASONS + number
+                break
+        monitored = policy.mode is PolicyMode.MONITOR and verdict is Verdict.DROP
+        shown = Verdict.PASS if monitored else verdict
+        return Judgement(shown, cause, monitored, leaf, {"source": str(ipaddress.ip_address(source))})
+
+    def peers(self) -> list[str]:
+        return list(self.peer_addresses)
+
+
+def _source(frame: bytes) -> bytes | None:
+    match frame[12:14]:
+        case b"\x08\x00" if len(frame) >= 34:
+            return frame[26:30]
+        case b"\x86\xdd" if len(frame) >= 54:
+            source = ipaddress.IPv6Address(frame[22:38])
+            return source.ipv4_mapped.packed if source.ipv4_mapped else source.packed
+    return None
