@@ -48,8 +48,8 @@ def fake_link(name: str, index: int = 2, *, mtu: int = 1500, driver: str = "veth
 
 
 class FakeKernel:
-    """`operations` lists every op performed; `map_operations` counts them: one per key inserted or deleted, one
-    for any other op, however many records it writes. `graces` counts waits."""
+    """`operations` lists every op performed; `map_operations` counts them: one per key inserted or deleted,
+    one for any other op, however many records it writes. `graces` counts waits."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class FakeKernel:
         self.tables.revision, self.tables.applied = revision, True
 
     def fail_next(self, op_type: type[Any], error: Exception) -> None:
-        """The next op of this type raises `error`; `Started` means the next start, `Attachment` the next attach."""
+        """The next such op raises `error`; `Started` is the next start, `Attachment` the next attach."""
         self._failures.setdefault(op_type, []).append(error)
 
     def _maybe_fail(self, kind: type[Any]) -> None:

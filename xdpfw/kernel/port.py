@@ -116,7 +116,7 @@ class Kernel(Protocol):
 
     # policy
     def execute(self, ops: Sequence[Op], revision: int) -> None:
-        """Perform in order. If one before the Flip fails, undo the inserts and raise MapFull or KernelError."""
+        """Perform in order. If one before the Flip fails, undo inserts; raise MapFull or KernelError."""
 
     # interfaces
     def interfaces(self) -> list[Link]: ...
