@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from xdpfw import settings
+from xdpfw.model.interface import AttachMode
+from xdpfw.model.limits import Limits
+from xdpfw.model.prefix import Prefix
+from xdpfw.settings import InvalidSettings, Settings
+
+
+def test_nothing_said_gives_the_defaults() -> None:
+    assert settings.from_document({}) == Settings()
+    assert Settings().listen == "127.0.0.1:8484"
+    assert Settings().instance_name == "default"
+    assert Settings().pin_dir == Path("/sys/fs/bpf/xdpfw-default")
+
+
+def test_every_field_can_be_set_in_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "xdpfw.toml"
+    file.write_text(
+        """
+        listen = "[::1]:9000"
+        socket = "/run/a.sock"
+        state_dir = "/srv/state"
+        instance = "edge-1"
+        bpffs = "/mnt/bpf"
+        attach = ["eth0", "eth1:native", "eth0:1"]
+        detach_on_exit = true
+        log_level = "debug"
+        management = ["192.0.2.0/24", "2001:db8::1"]
+        protect_ssh = false
+        [limits]
+        leaves = 1000
+        talkers = 1024
+        """
+    )
+    loaded = settings.load(file)
+    assert loaded == Settings(
+        listen="[::1]:9000",
+        socket=Path("/run/a.sock"),
+        state_dir=Path("/srv/state"),
+        instance="edge-1",
+        bpffs=Path("/mnt/bpf"),
+        attach=(("eth0", AttachMode.AUTO), ("eth1", AttachMode.NATIVE), ("eth0:1", AttachMode.AUTO)),
+        detach_on_exit=True,
+        limits=Limits(leaves=1000, talkers=1024),
+        log_level="debug",
+        management=(Prefix.parse("192.0.2.0/24"), Prefix.parse("2001:db8::1")),
+        protect_ssh=False,
+    )
+    # Nothing was left at its default, so no field is missing above.
+    assert all(getattr(loaded, field.name) != getattr(Settings(), field.name) for field in fields(Settings))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('lisen = "127.0.0.1:1"', "unknown setting 'lisen'"),
+        ("listen = 8484", "listen: a text is wanted"),
+        ('listen = "127.0.0.1"', "is not host:port"),
+        ('listen = "127.0.0.1:99999"', "is not host:port"),
+        ('listen = "0.0.0.0:8484"', "can be reached from other machines"),
+        ('listen = "[::]:8484"', "can be reached from other machines"),
+        ('listen = "example:8484"', "is not an IP address"),
+        ('attach = "eth0"', "attach: a list"),
+        ('attach = ["eth0:turbo-mode-1"]', "is not the name of an interface"),
+        ('attach = ["a/b"]', "is not the name of an interface"),
+        ('instance = "../x"', "instance:"),
+        ("detach_on_exit = 1", "detach_on_exit: true or false"),
+        ('log_level = "loud"', "log_level: one of"),
+        ('management = ["10.0.0.1/8"]', "did you mean 10.0.0.0/8"),
+        ("limits = 5", "limits: a table"),
+        ("[limits]\nleafs = 5", "unknown setting limits.leafs"),
+        ("[limits]\nleaves = 0", "limits.leaves: a number from 1"),
+        ("[limits]\nleaves = true", "limits.leaves: a number from 1"),
+        ("[limits]\ntalkers = 1000", "limits.talkers: a power of two"),
+        ("listen = ", "is not TOML"),
+    ],
+)
+def test_what_cannot_be_is_named(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "xdpfw.toml"
+    file.write_text(text)
+    with pytest.raises(InvalidSettings) as caught:
+        settings.load(file)
+    assert message in caught.value.detail
+    assert str(file) in caught.value.detail
+
+
+def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettings, match="No such file"):
+        settings.load(tmp_path / "absent.toml")
+
+
+def test_tcp_can_be_turned_off() -> None:
+    assert settings.parse_listen("none") is None
+    assert settings.parse_listen("127.0.0.2:1") == "127.0.0.2:1"
+
+
+def test_an_instance_follows_from_its_state_directory(tmp_path: Path) -> None:
+    one, other = tmp_path / "a" / "state", tmp_path / "b" / "state"
+    assert settings.instance_of(one) == settings.instance_of(one / ".." / "state")
+    assert settings.instance_of(one) != settings.instance_of(other)
+    assert settings.parse_instance(settings.instance_of(Path("/odd name.d")))
+    assert settings.parse_instance(settings.instance_of(Path("/")))

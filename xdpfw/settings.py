@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a daemon is set up: defaults, a TOML file over them, the command line over both.
+
+The file's keys are the fields of `Settings`; `attach` is a list of "IFACE" or "IFACE:MODE", `listen` may be "none",
+and a table `[limits]` holds the fields of `Limits`. A key that nobody knows is an error: a misspelt setting that
+is passed over in silence is found out when it is needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from xdpfw.model.errors import InvalidInput
+from xdpfw.model.interface import AttachMode
+from xdpfw.model.limits import Limits
+from xdpfw.model.prefix import Prefix
+
+DEFAULT_CONFIG = Path("/etc/xdpfw/xdpfw.toml")
+DEFAULT_STATE_DIR = Path("/var/lib/xdpfw")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+# What may follow "xdpfw-" in the name of a directory of bpffs, which allows no dots.
+_INSTANCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+# The kernel's own limit on an interface's name (IFNAMSIZ, 16 with the final NUL).
+_INTERFACE = re.compile(r"[^\s/]{1,15}")
+
+
+class InvalidSettings(InvalidInput):
+    """A setting that cannot be used; the detail names it and says what would do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`listen`: host:port of the TCP listener, loopback only, None for no TCP. `management`: prefixes that a change
+    may not cut off by accident; `protect_ssh`: the same for the peers of established ssh connections."""
+
+    listen: str | None = "127.0.0.1:8484"
+    socket: Path = Path("/run/xdpfw/xdpfw.sock")
+    state_dir: Path = DEFAULT_STATE_DIR
+    instance: str | None = None
+    bpffs: Path = Path("/sys/fs/bpf")
+    attach: tuple[tuple[str, AttachMode], ...] = ()
+    detach_on_exit: bool = False
+    limits: Limits = field(default_factory=Limits)
+    log_level: str = "info"
+    management: tuple[Prefix, ...] = ()
+    protect_ssh: bool = True
+
+    @property
+    def instance_name(self) -> str:
+        """The instance's name, given or derived from its state directory."""
+        return self.instance or instance_of(self.state_dir)
+
+    @property
+    def pin_dir(self) -> Path:
+        """Where everything of this instance is pinned."""
+        return self.bpffs / f"xdpfw-{self.instance_name}"
+
+
+def instance_of(state_dir: Path) -> str:
+    """The name of the instance that lives in a state directory: the same one for the same directory, always."""
+    path = state_dir.resolve()
+    if path == DEFAULT_STATE_DIR:
+        return "default"
+    word = re.sub(r"[^A-Za-z0-9_-]", "-", path.name).lstrip("-_")[:40] or "root"
+    return f"{word}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+
+
+def load(path: Path | None) -> Settings:
+    """Read a TOML file. Without a path the usual one is read where it exists.
+
+    Raises InvalidSettings: unreadable, not TOML, unknown keys, or values that cannot be.
+    """
+    if path is None:
+        if not DEFAULT_CONFIG.exists():
+            return Settings()
+        path = DEFAULT_CONFIG
+    try:
+        with path.open("rb") as file:
+            document = tomllib.load(file)
+    except OSError as error:
+        raise InvalidSettings(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidSettings(f"{path} is not TOML: {error}") from None
+    try:
+        return from_document(document)
+    except InvalidSettings as error:
+        raise InvalidSettings(f"{path}: {error.detail}") from None
+
+
+def from_document(document: Mapping[str, Any], base: Settings | None = None) -> Settings:
+    """Settings with the document's keys set over `base` (the defaults). Raises InvalidSettings."""
+    unknown = sorted(set(document) - set(_READERS))
+    if unknown:
+        raise InvalidSettings(f"unknown setting {unknown[0]!r}; there are {', '.join(sorted(_READERS))}")
+    values = {key: _READERS[key](key, value) for key, value in document.items()}
+    return replace(base or Settings(), **values)
+
+
+def parse_listen(text: str) -> str | None:
+    """host:port, loopback only; `none` for no TCP listener. Raises InvalidSettings."""
+    if text == "none":
+        return None
+    host, colon, port = text.rpartition(":")
+    if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
+        raise InvalidSettings(f"listen: {text!r} is not host:port, such as 127.0.0.1:8484 or [::1]:8484, or none")
+    name = host.removeprefix("[").removesuffix("]")
+    try:
+        loopback = name == "localhost" or ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        raise InvalidSettings(f"listen: {name!r} is not an IP address; write 127.0.0.1:{port}") from None
+    if not loopback:
+        raise InvalidSettings(
+            f"listen: {name} can be reached from other machines and TCP here has no TLS; listen on 127.0.0.1 and put "
+            "a proxy with TLS or an ssh tunnel before it"
+        )
+    return text
+
+
+def parse_attach(text: str) -> tuple[str, AttachMode]:
+    """IFACE or IFACE:MODE. A colon that no mode follows belongs to the name. Raises InvalidSettings."""
+    name, colon, word = text.rpartition(":")
+    if not colon or word not in list(AttachMode):
+        name, word = text, AttachMode.AUTO.value
+    if not _INTERFACE.fullmatch(name) or name in (".", ".."):
+        raise InvalidSettings(f"attach: {text!r} is not the name of an interface, or IFACE:auto|native|generic")
+    return name, AttachMode(word)
+
+
+def parse_instance(text: str) -> str:
+    """Raises InvalidSettings."""
+    if not _INSTANCE.fullmatch(text):
+        raise InvalidSettings(f"instance: {text!r} must be letters, digits, - and _, at most 63, no - or _ first")
+    return text
+
+
+def _text(key: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise InvalidSettings(f"{key}: a text is wanted, not {value!r}")
+    return value
+
+
+def _flag(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidSettings(f"{key}: true or false is wanted, not {value!r}")
+    return value
+
+
+def _texts(key: str, value: Any) -> list[str]:
+    if not isinstance(value, list):
+        raise InvalidSettings(f"{key}: a list of texts is wanted, not {value!r}")
+    return [_text(key, item) for item in value]
+
+
+def _log_level(key: str, value: Any) -> str:
+    if value not in LOG_LEVELS:
+        raise InvalidSettings(f"{key}: one of {', '.join(LOG_LEVELS)} is wanted, not {value!r}")
+    return str(value)
+
+
+def _management(key: str, value: Any) -> tuple[Prefix, ...]:
+    try:
+        return tuple(Prefix.parse(text) for text in _texts(key, value))
+    except InvalidInput as error:
+        raise InvalidSettings(f"{key}: {error.detail}") from None
+
+
+def _limits(key: str, value: Any) -> Limits:
+    if not isinstance(value, dict):
+        raise InvalidSettings(f"{key}: a table [limits] is wanted")
+    known = sorted(each.name for each in fields(Limits))
+    for name, size in value.items():
+        if name not in known:
+            raise InvalidSettings(f"unknown setting {key}.{name}; there are {', '.join(known)}")
+        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size < 2**31:
+            raise InvalidSettings(f"{key}.{name}: a number from 1 to {2**31 - 1:,} is wanted, not {size!r}")
+    talkers = value.get("talkers", Limits().talkers)
+    if talkers & (talkers - 1) or talkers < 4:
+        raise InvalidSettings(f"{key}.talkers: a power of two, at least 4, is wanted, not {talkers}")
+    return replace(Limits(), **value)
+
+
+_READERS: dict[str, Callable[[str, Any], Any]] = {
+    "listen": lambda key, value: parse_listen(_text(key, value)),
+    "socket": lambda key, value: Path(_text(key, value)),
+    "state_dir": lambda key, value: Path(_text(key, value)),
+    "instance": lambda key, value: parse_instance(_text(key, value)),
+    "bpffs": lambda key, value: Path(_text(key, value)),
+    "attach": lambda key, value: tuple(parse_attach(text) for text in _texts(key, value)),
+    "detach_on_exit": _flag,
+    "limits": _limits,
+    "log_level": _log_level,
+    "management": _management,
+    "protect_ssh": _flag,
+}
