@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`xdpfw serve` in a namespace, as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from lab.namespace import Namespace
+from lab.rest import Rest
+from lab.waiting import eventually
+
+XDPFW = Path(sys.executable).with_name("xdpfw")
+
+
+class Daemon:
+    """`home` takes the state directory, the socket and the log; `arguments` go to `xdpfw serve` as they are."""
+
+    def __init__(self, space: Namespace, home: Path, name: str = "daemon", arguments: tuple[str, ...] = ()) -> None:
+        self.space = space
+        # Begins with the lab's name, so that the janitor knows the pins by it.
+        self.instance = f"{home.name}-{name}"
+        self.state = home / name
+        self.socket = home / f"{name}.sock"
+        self.log = home / f"{name}.log"
+        self.arguments = arguments
+        self.rest = Rest(self.socket)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pins(self) -> Path:
+        return Path("/sys/fs/bpf") / f"xdpfw-{self.instance}"
+
+    def launch(self) -> None:
+        """Start and do not wait."""
+        command = ["serve", "--socket", str(self.socket), "--state-dir", str(self.state), "--instance", self.instance]
+        with self.log.open("ab") as log:
+            self.process = self.space.popen(str(XDPFW), *command, *self.arguments, output=log)
+
+    def start(self, within: float = 60.0) -> Daemon:
+        """Start and wait until it is ready to enforce."""
+        self.launch()
+        self.wait_ready(within)
+        return self
+
+    def wait_ready(self, within: float = 60.0) -> None:
+        try:
+            eventually(self.ready, "the daemon is ready", within)
+        except TimeoutError as error:
+            raise TimeoutError(f"{error}\n{self.tail()}") from None
+
+    def ready(self) -> bool:
+        assert self.process is not None
+        if self.process.poll() is not None:
+            raise RuntimeError(f"xdpfw serve ended with status {self.process.returncode}\n{self.tail()}")
+        try:
+            return self.rest.call("GET", "/readyz").status == 200
+        except OSError:
+            return False
+
+    def tail(self) -> str:
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-40:])
+
+    def stop(self) -> int:
+        """Ask it to end; what it attached goes on filtering."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> int:
+        """End it as a crash would."""
+        return self._end(signal.SIGKILL)
+
+    def _end(self, number: int) -> int:
+        assert self.process is not None
+        if self.process.poll() is None:
+            os.kill(self.process.pid, number)
+        return self.process.wait(timeout=30)
+
+    def cli(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a verb of `xdpfw` against this daemon."""
+        return subprocess.run(
+            [str(XDPFW), arguments[0], "--socket", str(self.socket), *arguments[1:]],
+            capture_output=True,
+            text=True,
+            check=check,
+            timeout=120,
+        )
