@@ -27,8 +27,8 @@ DEFAULT_STATE_DIR = Path("/var/lib/xdpfw")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 # What may follow "xdpfw-" in the name of a directory of bpffs, which allows no dots.
 _INSTANCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
-# The kernel's own limit on an interface's name (IFNAMSIZ, 16 with the final NUL).
-_INTERFACE = re.compile(r"[^\s/]{1,15}")
+# dev_valid_name() of the kernel: no white space, no '/' nor ':', fewer than 16 bytes.
+_INTERFACE = re.compile(r"[^\s/:]{1,15}")
 
 
 class InvalidSettings(InvalidInput):
@@ -124,13 +124,13 @@ def parse_listen(text: str) -> str | None:
 
 
 def parse_attach(text: str) -> tuple[str, AttachMode]:
-    """IFACE or IFACE:MODE. A colon that no mode follows belongs to the name. Raises InvalidSettings."""
-    name, colon, word = text.rpartition(":")
-    if not colon or word not in list(AttachMode):
-        name, word = text, AttachMode.AUTO.value
-    if not _INTERFACE.fullmatch(name) or name in (".", ".."):
-        raise InvalidSettings(f"attach: {text!r} is not the name of an interface, or IFACE:auto|native|generic")
-    return name, AttachMode(word)
+    """IFACE or IFACE:MODE. Raises InvalidSettings."""
+    name, colon, word = text.partition(":")
+    if not _INTERFACE.fullmatch(name) or len(name.encode()) > 15 or name in (".", ".."):
+        raise InvalidSettings(f"attach: {name!r} cannot be the name of an interface")
+    if colon and word not in list(AttachMode):
+        raise InvalidSettings(f"attach: {word!r} is no mode; write {name}:auto, {name}:native or {name}:generic")
+    return name, AttachMode(word or AttachMode.AUTO)
 
 
 def parse_instance(text: str) -> str:

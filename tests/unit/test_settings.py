@@ -29,7 +29,7 @@ def test_every_field_can_be_set_in_the_file(tmp_path: Path) -> None:
         state_dir = "/srv/state"
         instance = "edge-1"
         bpffs = "/mnt/bpf"
-        attach = ["eth0", "eth1:native", "eth0:1"]
+        attach = ["eth0", "eth1:native"]
         detach_on_exit = true
         log_level = "debug"
         management = ["192.0.2.0/24", "2001:db8::1"]
@@ -46,7 +46,7 @@ def test_every_field_can_be_set_in_the_file(tmp_path: Path) -> None:
         state_dir=Path("/srv/state"),
         instance="edge-1",
         bpffs=Path("/mnt/bpf"),
-        attach=(("eth0", AttachMode.AUTO), ("eth1", AttachMode.NATIVE), ("eth0:1", AttachMode.AUTO)),
+        attach=(("eth0", AttachMode.AUTO), ("eth1", AttachMode.NATIVE)),
         detach_on_exit=True,
         limits=Limits(leaves=1000, talkers=1024),
         log_level="debug",
@@ -68,8 +68,10 @@ def test_every_field_can_be_set_in_the_file(tmp_path: Path) -> None:
         ('listen = "[::]:8484"', "can be reached from other machines"),
         ('listen = "example:8484"', "is not an IP address"),
         ('attach = "eth0"', "attach: a list"),
-        ('attach = ["eth0:turbo-mode-1"]', "is not the name of an interface"),
-        ('attach = ["a/b"]', "is not the name of an interface"),
+        ('attach = ["eth0:turbo"]', "'turbo' is no mode"),
+        ('attach = ["eth0:"]', "'' is no mode"),
+        ('attach = ["a/b"]', "cannot be the name of an interface"),
+        ('attach = ["interface0123456"]', "cannot be the name of an interface"),
         ('instance = "../x"', "instance:"),
         ("detach_on_exit = 1", "detach_on_exit: true or false"),
         ('log_level = "loud"', "log_level: one of"),
