@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Packed prefixes: arrays of S5 (IPv4) or S17 (IPv6) items, the address in network byte order and the length.
+
+Byte order of the items is (address, length), which is the preorder of the prefix tree: a prefix stands right before
+all prefixes inside it, so what lies inside a prefix is one contiguous range. numpy strips trailing NULs from single
+items; `bytes` that leave this module are padded to their full width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xdpfw.model.prefix import ADDRESS_BYTES, FAMILIES, HOST_LENGTH, Family, Prefix
+from xdpfw.policy.ops import Keys
+
+Bytes = npt.NDArray[np.uint8]
+Index = npt.NDArray[np.int64]
+
+KEY_BYTES: dict[Family, int] = {4: 5, 6: 17}
+KEY: dict[Family, np.dtype[Any]] = {4: np.dtype("S5"), 6: np.dtype("S17")}
+
+
+def empty(family: Family) -> Keys:
+    return np.empty(0, KEY[family])
+
+
+def key_of(prefix: Prefix) -> bytes:
+    """The packed form: 5 or 17 bytes."""
+    return prefix.address + bytes((prefix.length,))
+
+
+def prefix_of(family: Family, key: bytes) -> Prefix:
+    """The prefix of a packed key, which may have lost its trailing NULs."""
+    padded = key.ljust(KEY_BYTES[family], b"\0")
+    return Prefix(family, padded[:-1], padded[-1])
+
+
+def family_of(keys: Keys) -> Family:
+    return 4 if keys.dtype.itemsize == KEY_BYTES[4] else 6
+
+
+def array_of(family: Family, keys: Iterable[bytes]) -> Keys:
+    return np.array(list(keys), KEY[family])
+
+
+def pack(prefixes: Iterable[Prefix]) -> dict[Family, Keys]:
+    """Sorted, unique keys per family; both families are always there."""
+    packed: dict[Family, set[bytes]] = {family: set() for family in FAMILIES}
+    for prefix in prefixes:
+        packed[prefix.family].add(key_of(prefix))
+    return {family: array_of(family, sorted(keys)) for family, keys in packed.items()}
+
+
+def octets(items: Keys) -> Bytes:
+    """(n, width) view of packed items."""
+    items = np.ascontiguousarray(items)
+    return items.view(np.uint8).reshape(len(items), items.dtype.itemsize)
+
+
+def from_octets(rows: Bytes) -> Keys:
+    """Packed items from (n, width) octets."""
+    rows = np.ascontiguousarray(rows)
+    return rows.view(np.dtype(("S", rows.shape[1]))).reshape(len(rows))
+
+
+def lengths(keys: Keys) -> Bytes:
+    return octets(keys)[:, -1]
+
+
+def is_host(keys: Keys) -> npt.NDArray[np.bool_]:
+    return lengths(keys) == HOST_LENGTH[family_of(keys)]
+
+
+def order(items: Keys) -> Index:
+    """Indices that sort packed items of any width; stable."""
+    width = items.dtype.itemsize
+    if width <= 8:
+        return np.argsort(ordinals(items), kind="stable")
+    # Sorting by 64-bit words is several times faster than comparing strings.
+    padded = np.zeros((len(items), -(-width // 8) * 8), np.uint8)
+    padded[:, :width] = octets(items)
+    words = padded.view(">u8").astype(np.uint64)
+    return np.lexsort(words.T[::-1])
+
+
+def ordinals(items: Keys) -> npt.NDArray[Any]:
+    """Comparable stand-ins for packed items, in the same order: integers where the width allows it."""
+    width = items.dtype.itemsize
+    if width > 8:
+        return items
+    padded = np.zeros((len(items), 8), np.uint8)
+    padded[:, 8 - width :] = octets(items)
+    return padded.view(">u8").astype(np.uint64).reshape(len(items))
+
+
+def search(items: Keys, wanted: Keys, side: Any = "left") -> Index:
+    """`np.searchsorted` for packed items, by integers where that is faster."""
+    if len(wanted) > 64 and items.dtype.itemsize <= 8:
+        return np.searchsorted(ordinals(items), ordinals(wanted), side)
+    return np.searchsorted(items, wanted, side)
+
+
+def unique(items: Keys) -> Keys:
+    """Sorted, without repetition."""
+    if len(items) < 2:
+        return items
+    ordered = items[order(items)]
+    keep = np.empty(len(ordered), np.bool_)
+    keep[0] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=keep[1:])
+    return ordered if keep.all() else ordered[keep]
+
+
+def union(*parts: Keys) -> Keys:
+    """Sorted union of sorted, unique arrays of one width."""
+    filled = [part for part in parts if len(part)]
+    return unique(np.concatenate(filled)) if len(filled) > 1 else (filled[0] if filled else parts[0])
+
+
+def member(items: Keys, table: Keys) -> npt.NDArray[np.bool_]:
+    """Which of `items` are in the sorted `table`."""
+    if not len(table):
+        return np.zeros(len(items), np.bool_)
+    position = np.minimum(search(table, items), len(table) - 1)
+    return np.asarray(table[position] == items)
+
+
+def _masks(family: Family) -> Bytes:
+    """(length, octet): the network mask of every length."""
+    width = ADDRESS_BYTES[family] * 8
+    bits = np.arange(width)[None, :] < np.arange(width + 1)[:, None]
+    return np.packbits(bits, axis=1)
+
+
+_MASKS: dict[Family, Bytes] = {family: _masks(family) for family in FAMILIES}
+
+
+def masked(addresses: Bytes, prefix_lengths: Bytes) -> Keys:
+    """Keys of the networks of the given lengths around addresses, (n, 4 or 16) octets."""
+    family: Family = 4 if addresses.shape[1] == ADDRESS_BYTES[4] else 6
+    rows = np.empty((len(addresses), KEY_BYTES[family]), np.uint8)
+    np.bitwise_and(addresses, _MASKS[family][prefix_lengths], out=rows[:, :-1])
+    rows[:, -1] = prefix_lengths
+    return from_octets(rows)
+
+
+def contains(outer: Keys, inner: Keys) -> npt.NDArray[np.bool_]:
+    """Elementwise: whether every address of `inner` is one of `outer`."""
+    a, b = octets(outer), octets(inner)
+    mask = _MASKS[family_of(outer)][a[:, -1]]
+    same = ((b[:, :-1] & mask) == a[:, :-1]).all(axis=1)
+    return np.asarray(same & (a[:, -1] <= b[:, -1]))
+
+
+def last_keys(keys: Keys) -> Keys:
+    """The last key, in sorted order, inside each prefix: its last address as a host."""
+    family = family_of(keys)
+    rows = octets(keys).copy()
+    rows[:, :-1] |= ~_MASKS[family][rows[:, -1]]
+    rows[:, -1] = HOST_LENGTH[family]
+    return from_octets(rows)
+
+
+def subtree_ends(keys: Keys) -> Index:
+    """For sorted, unique keys: one past the last index that lies inside each key."""
+    count = len(keys)
+    ends = np.arange(1, count + 1)
+    if count > 1:
+        outer = np.flatnonzero(contains(keys[:-1], keys[1:]))
+        if len(outer):
+            ends[outer] = search(keys, last_keys(keys[outer]), "right")
+    return ends
+
+
+def depths(ends: Index) -> Index:
+    """How many keys contain each key, from `subtree_ends`: those before it whose subtree has not ended yet."""
+    closed = np.cumsum(np.bincount(ends, minlength=len(ends) + 1))
+    return np.arange(len(ends)) - closed[: len(ends)]
+
+
+def levels(ends: Index) -> list[tuple[Index, Index]]:
+    """(indices at depth d, indices of their parents) for d = 0, 1…; the roots' parents are -1."""
+    depth = depths(ends)
+    if not depth.any():
+        return [(np.arange(len(ends)), np.full(len(ends), -1))]
+    by_depth = np.argsort(depth, kind="stable")
+    bounds = np.searchsorted(depth[by_depth], np.arange(depth.max() + 2))
+    found = []
+    above = np.empty(0, np.int64)
+    for first, last in zip(bounds[:-1], bounds[1:], strict=True):
+        here = by_depth[first:last]
+        parent = above[np.searchsorted(above, here) - 1] if len(above) else np.full(len(here), -1)
+        found.append((here, parent))
+        above = here
+    return found
+
+
+def parents(family: Family, keys: Keys) -> Index:
+    """For sorted, unique keys: the index of the longest other key that contains each, or -1."""
+    found = np.full(len(keys), -1)
+    for here, parent in levels(subtree_ends(keys)):
+        found[here] = parent
+    return found
+
+
+def outermost(keys: Keys) -> Keys:
+    """Those of sorted, unique keys that lie in no other."""
+    return keys[depths(subtree_ends(keys)) == 0]
+
+
+def common_lengths(first: Keys, second: Keys) -> Bytes:
+    """Elementwise: the number of leading address bits that two keys share."""
+    a, b = octets(first)[:, :-1], octets(second)[:, :-1]
+    bits = np.unpackbits(a ^ b, axis=1)
+    differ = bits.any(axis=1)
+    return np.where(differ, bits.argmax(axis=1), bits.shape[1]).astype(np.uint8)
+
+
+def within(family: Family, prefix: Prefix) -> tuple[bytes, bytes]:
+    """First and last possible key inside a prefix, for range look-ups."""
+    key = key_of(prefix)
+    return key, last_keys(array_of(family, [key]))[0].ljust(KEY_BYTES[family], b"\0")
