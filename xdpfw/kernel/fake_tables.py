@@ -64,11 +64,14 @@ def packed_keys(family: Family, keys: Keys) -> list[Packed]:
 def directory_of(tables: Tables) -> Directory:
     keys: dict[Family, Keys] = {}
     leaves: dict[Family, Ids] = {}
+    memberships: dict[Family, Ids] = {}
+    in_force = tables.leaf[tables.generation]
     for family in FAMILIES:
         items = sorted(tables.prefixes[family].items())
         keys[family] = np.frombuffer(b"".join(key for key, _ in items), f"S{ADDRESS_BYTES[family] + 1}")
         leaves[family] = as_ids([leaf for _, leaf in items])
-    return Directory(keys, leaves)
+        memberships[family] = as_ids([in_force.get(leaf, 0) for _, leaf in items])
+    return Directory(keys, leaves, memberships)
 
 
 def as_ids(numbers: Sequence[int]) -> Ids:
