@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which interfaces are to be filtered, and which are. What is desired is by name and outlives the interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from xdpfw.kernel.port import Kernel
+from xdpfw.model.errors import Conflict, Guarded, NotFound, XdpfwError
+from xdpfw.model.interface import Attachment, AttachMode, InterfaceState, Link
+from xdpfw.model.views import Count, InterfaceView
+
+
+class Interfaces:
+    """Methods block: call them in a worker thread, one at a time where they change something.
+
+    `held`: somebody detached everything by hand with the daemon away; nothing attaches again until asked to.
+    """
+
+    def __init__(self, kernel: Kernel, desired: Mapping[str, AttachMode], *, held: bool = False) -> None:
+        self._kernel = kernel
+        self.desired: dict[str, AttachMode] = dict(desired)
+        self.attached: dict[str, Attachment] = {}
+        self.errors: dict[str, str] = {}
+        self.held = held
+
+    def refresh(self) -> set[str]:
+        """Read what is attached; answers the names that came or went since the last look."""
+        before = self.attached
+        self.attached = {attachment.name: attachment for attachment in self._kernel.attachments()}
+        return {n for n in before.keys() | self.attached.keys() if before.get(n) != self.attached.get(n)}
+
+    def reconcile(self) -> set[str]:
+        """Attach what is desired, present and not attached. Answers the names whose state changed.
+
+        Failures are kept in `errors`, shown as the interface's state, and tried again at the next call.
+        """
+        changed = self.refresh()
+        present = {link.name for link in self._kernel.interfaces()}
+        for name, mode in self.desired.items():
+            if name in self.attached or name not in present or self.held:
+                continue
+            changed |= self._try_attach(name, mode)
+        for name in self.errors.keys() - self.desired.keys():
+            del self.errors[name]
+        return changed
+
+    def _try_attach(self, name: str, mode: AttachMode) -> set[str]:
+        try:
+            self.attached[name] = self._kernel.attach(name, mode)
+        except XdpfwError as error:
+            new = self.errors.get(name) != error.detail
+            self.errors[name] = error.detail
+            return {name} if new else set()
+        self.errors.pop(name, None)
+        return {name}
+
+    def check_attach(self, name: str, mode: AttachMode, *, force: bool) -> bool:
+        """Whether `attach` would change anything.
+
+        Raises:
+            NotFound: no such interface.
+            Conflict: somebody else's program is attached; its id and name are told.
+            Guarded: it runs in another mode, and changing that leaves a gap.
+        """
+        self.refresh()
+        if name not in {link.name for link in self._kernel.interfaces()}:
+            raise NotFound(f"there is no interface {name!r} here; `xdpfw status` lists those that are")
+        if foreign := self._kernel.foreign_program(name):
+            raise Conflict(foreign_detail(name, foreign.id, foreign.name))
+        running = self.attached.get(name)
+        if running and mode not in (running.mode, AttachMode.AUTO) and not force:
+            raise Guarded(
+                f"{name} is attached in {running.mode} mode; changing to {mode} needs a detach in between, "
+                "and packets pass unfiltered for some milliseconds. Force it to do so all the same"
+            )
+        return running is None or self.desired.get(name) != mode
+
+    def attach(self, name: str, mode: AttachMode) -> None:
+        """Attach now, in this mode; what `check_attach` allowed."""
+        running = self.attached.get(name)
+        if running and mode not in (running.mode, AttachMode.AUTO):
+            self._kernel.detach(name)
+            del self.attached[name]
+        if name not in self.attached:
+            self.attached[name] = self._kernel.attach(name, mode)
+        self.held = False
+        self.errors.pop(name, None)
+
+    def detach(self, name: str) -> None:
+        if name in self.attached:
+            self._kernel.detach(name)
+            del self.attached[name]
+        self.errors.pop(name, None)
+
+    def view(self, name: str) -> InterfaceView:
+        view = next((view for view in self.views() if view.name == name), None)
+        if view is None:
+            raise NotFound(f"there is no interface {name!r} here, nor is one of that name wanted")
+        return view
+
+    def views(self) -> list[InterfaceView]:
+        """Every interface of the namespace by index, then those that are desired and absent."""
+        self.refresh()
+        links = {link.name: link for link in self._kernel.interfaces()}
+        names = [link.name for link in sorted(links.values(), key=lambda link: link.index)]
+        names += sorted(self.desired.keys() - links.keys())
+        return [self._view(name, links.get(name)) for name in names]
+
+    def _view(self, name: str, link: Link | None) -> InterfaceView:
+        attachment = self.attached.get(name)
+        desired = self.desired.get(name)
+        passed = dropped = None
+        if attachment:
+            passed, dropped = self._totals(name)
+        return InterfaceView(
+            name=name,
+            index=link.index if link else None,
+            mac=link.mac if link else None,
+            mtu=link.mtu if link else None,
+            driver=link.driver if link else None,
+            desired=desired,
+            state=self._state(name, link).value,
+            mode=attachment.mode if attachment else None,
+            program_id=attachment.program_id if attachment else None,
+            passed=passed,
+            dropped=dropped,
+            warning=self._warning(name, link, attachment),
+        )
+
+    def _state(self, name: str, link: Link | None) -> InterfaceState:
+        if name in self.attached:
+            return InterfaceState.ATTACHED
+        if link is None:
+            return InterfaceState.ABSENT
+        if name in self.desired and not self.held:
+            return InterfaceState.ERROR
+        return InterfaceState.DETACHED
+
+    def _warning(self, name: str, link: Link | None, attachment: Attachment | None) -> str | None:
+        if attachment:
+            return attachment.warning or None
+        if name not in self.desired:
+            return None
+        if self.held:
+            return f"everything was detached by hand; `xdpfw attach {name}` attaches it again"
+        if link is None:
+            return f"{name} is not here now; it is attached as soon as it comes back"
+        return self.errors.get(name, "not attached yet")
+
+    def _totals(self, name: str) -> tuple[Count | None, Count | None]:
+        try:
+            totals: npt.NDArray[np.uint64] = self._kernel.read_tally(name).sum(axis=0)
+        except NotFound:  # it went away since we looked
+            return None, None
+        return Count(int(totals[0]), int(totals[1])), Count(int(totals[2]), int(totals[3]))
+
+
+def foreign_detail(name: str, program_id: int, program_name: str) -> str:
+    return (
+        f"{name} has an XDP program that is not ours: id {program_id}, name {program_name or '(none)'}. "
+        f"It is never replaced or removed; whoever owns it can take it off with `ip link set dev {name} xdp off`"
+    )

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The use cases of the firewall. They take their ports by constructor and know neither HTTP nor BPF."""
+
+from __future__ import annotations
+
+from xdpfw.service.entries import EntryUseCases
+from xdpfw.service.sight import SightUseCases
+from xdpfw.service.upkeep import Upkeep
+
+
+class Firewall(EntryUseCases, SightUseCases, Upkeep):
+    """Everything that the REST API offers, and what the daemon does by itself (`run_upkeep`)."""

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every use case stands on: the ports, the state, the one writer; start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import TypeVar
+
+from xdpfw.clock import Clock, ClockAnchor, SystemClock
+from xdpfw.interfaces import Interfaces
+from xdpfw.kernel.port import Kernel
+from xdpfw.model.errors import Unavailable
+from xdpfw.model.limits import Limits
+from xdpfw.model.prefix import Prefix
+from xdpfw.model.views import OperationView
+from xdpfw.policy.compiler import Compiler
+from xdpfw.policy.sets import Sets
+from xdpfw.service.guards import Guards
+from xdpfw.store.port import Saved, Store, StoredChange
+from xdpfw.traffic import Traffic
+from xdpfw.versions import Versions
+from xdpfw.writer import State, Writer
+
+T = TypeVar("T")
+
+RETRY_AFTER = 2
+"""Seconds after which a caller who met a starting daemon may try again."""
+
+
+class Core:
+    """`management`: prefixes that no change may cut off by accident; `protect_ssh`: ssh peers and gateways neither."""
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        store: Store,
+        *,
+        clock: Clock | None = None,
+        limits: Limits | None = None,
+        management: Iterable[Prefix] = (),
+        instance: str = "xdpfw",
+        protect_ssh: bool = True,
+    ) -> None:
+        self.kernel = kernel
+        self.store = store
+        self.clock = clock or SystemClock()
+        self.limits = limits or Limits()
+        self.instance = instance
+        self.versions = Versions()
+        self.traffic = Traffic(kernel, self.clock)
+        self.guards = Guards(kernel, self.clock, tuple(management), protect_ssh=protect_ssh)
+        self.operation: OperationView | None = None
+        self.warnings: list[str] = []
+        self.started_at = self.clock.wall()
+        self.started_monotonic = self.clock.monotonic()
+        self.anchor = ClockAnchor.take(self.clock)
+        self._writer: Writer | None = None
+        self._interfaces: Interfaces | None = None
+        self._compiler: Compiler | None = None
+        self._start_problem = "starting: the tables of the packet path are being filled"
+
+    @property
+    def writer(self) -> Writer:
+        return self._ready(self._writer)
+
+    @property
+    def interfaces(self) -> Interfaces:
+        return self._ready(self._interfaces)
+
+    @property
+    def compiler(self) -> Compiler:
+        return self._ready(self._compiler)
+
+    @property
+    def state(self) -> State:
+        return self.writer.state
+
+    @property
+    def revision(self) -> int:
+        return self._writer.state.revision if self._writer else 0
+
+    def _ready(self, part: T | None) -> T:
+        if part is None:
+            raise Unavailable(self._start_problem)
+        return part
+
+    def etag(self, resource: str) -> str:
+        return self.versions.tag(resource)
+
+    async def load(self) -> None:
+        """Bring store, tables and programs together, then attach what is wanted. Filtering never stops meanwhile.
+
+        Raises StoreError, KernelError or MapFull: what was pinned stays in force as it was.
+        """
+        try:
+            await asyncio.to_thread(self._load)
+        except Exception as error:
+            self._start_problem = f"the start failed: {error}"
+            raise
+
+    def _load(self) -> None:
+        saved = self.store.load()
+        started = self.kernel.start()
+        compiler = Compiler(self.limits, started, bases=saved.bases)
+        sets = self._catch_up(saved)
+        for plan in compiler.compile_all(sets, saved.policy):
+            self.kernel.execute(plan.ops, saved.revision)
+            compiler.commit(plan, self.kernel.read_leaves)
+        self.kernel.activate()
+        if started.reason:
+            self.warnings.append(started.reason)
+        interfaces = Interfaces(self.kernel, saved.interfaces)
+        interfaces.reconcile()
+        # Filters that are in force stay so, also when the store that wanted them was lost.
+        for name, attachment in interfaces.attached.items():
+            interfaces.desired.setdefault(name, attachment.mode)
+        self.traffic.epochs.update(saved.epochs)
+        self._compiler = compiler
+        self._interfaces = interfaces
+        self._writer = Writer(self.kernel, self.store, compiler, State(saved.revision, sets, saved.policy))
+
+    def _catch_up(self, saved: Saved) -> Sets:
+        """What the passing of time and steps of the clock did to the sets while no daemon ran."""
+        sets = saved.sets
+        if step := self.anchor.step_since(saved.anchor):
+            edit = sets.shift(step)
+            self.store.save(StoredChange(saved.revision, edit, anchor=self.anchor))
+            sets = edit.sets
+        elif saved.anchor != self.anchor:
+            self.store.save(StoredChange(saved.revision, anchor=self.anchor))
+        edit = sets.expire(self.clock.wall())
+        if edit.changed:
+            self.store.save(StoredChange(saved.revision, edit))
+        return edit.sets
+
+    async def close(self, *, detach: bool = False) -> None:
+        """Stop. Filters stay in force, unless `detach`: then nothing of this instance is left in the kernel."""
+        if self._writer:
+            async with self._writer.lock:
+                await asyncio.to_thread(self.kernel.stop, detach)
+                self._writer.close()
+        self.store.close()

@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Use cases on entries: read, write one, patch several, replace all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Literal
+
+from xdpfw.clock import SECOND, from_datetime, to_datetime
+from xdpfw.effects import effect_of
+from xdpfw.model.errors import Guarded, InvalidInput, NotFound
+from xdpfw.model.policy import Claim, Entry
+from xdpfw.model.prefix import Prefix
+from xdpfw.model.requests import WriteOptions
+from xdpfw.model.views import Count, EntriesWritten, EntryPage, EntryView, OperationView
+from xdpfw.policy.bulk import Bulk, parse_json, parse_ndjson, parse_text
+from xdpfw.policy.guard import shrunk, whole_family
+from xdpfw.policy.ops import NEVER
+from xdpfw.policy.sets import Edit, Sets
+from xdpfw.service.core import Core
+from xdpfw.service.present import entry_view
+from xdpfw.versions import check_match
+from xdpfw.writer import State
+
+LONG = 5_000
+"""Edits of more prefixes than this are applied in pieces, so that others get their turn."""
+
+PAGE = 5_000
+
+Form = Literal["text", "json", "ndjson"]
+
+
+class EntryUseCases(Core):
+    async def entries(
+        self, name: str, *, after: str | None, limit: int, within: Prefix | None, origin: str | None
+    ) -> EntryPage:
+        """A page of entries in address order, IPv4 first; `after` is the last prefix of the page before."""
+        sets = self.state.sets
+        sets.info(name)
+        position = Prefix.parse(after) if after else None
+
+        def page() -> EntryPage:
+            found = sets.entries(name, after=position, limit=limit, within=within, origin=origin)
+            total = sum(sets.count(name, within=within, origin=origin).values())
+            more = str(found[-1].prefix) if len(found) == limit else None
+            return EntryPage(self._views(sets, name, found), more, total)
+
+        return await asyncio.to_thread(page)
+
+    async def entry(self, name: str, prefix: Prefix) -> EntryView:
+        return await asyncio.to_thread(self._entry, self.state.sets, name, prefix)
+
+    def _entry(self, sets: Sets, name: str, prefix: Prefix) -> EntryView:
+        entry = sets.entry(name, prefix)
+        if entry is None:
+            raise NotFound(f"{prefix} is not an entry of set {name}; `xdpfw show` tells what covers an address")
+        return self._views(sets, name, [entry])[0]
+
+    def _views(self, sets: Sets, name: str, entries: Sequence[Entry]) -> list[EntryView]:
+        now = self.clock.wall()
+        hits = self.compiler.hits(sets, name, [entry.prefix for entry in entries], self.kernel.read_leaves)
+        return [entry_view(entry, Count(*counts), now) for entry, counts in zip(entries, hits, strict=True)]
+
+    def entry_tag(self, name: str, prefix: Prefix) -> str | None:
+        """The entity tag of one entry: it changes with the entry alone. None if there is no such entry."""
+        entry = self.state.sets.entry(name, prefix)
+        return None if entry is None else f'"{hash(entry) & 0xFFFFFFFFFFFF:012x}"'
+
+    async def export(self, name: str, *, within: Prefix | None, origin: str | None) -> AsyncIterator[list[EntryView]]:
+        """All entries of a set as it is now, page by page."""
+        sets = self.state.sets
+        sets.info(name)
+        after: Prefix | None = None
+        while True:
+            found = await asyncio.to_thread(sets.entries, name, after=after, limit=PAGE, within=within, origin=origin)
+            if found:
+                yield await asyncio.to_thread(self._views, sets, name, found)
+            if len(found) < PAGE:
+                return
+            after = found[-1].prefix
+
+    async def put_entry(
+        self,
+        name: str,
+        prefix: Prefix,
+        *,
+        ttl: int | None,
+        expires_at: datetime | None,
+        comment: str,
+        origin: str,
+        opts: WriteOptions,
+    ) -> tuple[EntryView | None, EntriesWritten]:
+        """Set exactly what is said. The view is None in a dry run."""
+        now = self.clock.wall()
+        claim = Claim(prefix, origin, self._expiry(ttl, expires_at, now), comment, now)
+        written = await self._write(
+            name,
+            lambda state: state.sets.upsert(name, [claim], longest=False, now=now),
+            opts,
+            tag=lambda: self.entry_tag(name, prefix),
+            about=[prefix],
+        )
+        return (None if opts.dry_run else await self.entry(name, prefix)), written
+
+    async def delete_entry(self, name: str, prefix: Prefix, origin: str | None, opts: WriteOptions) -> EntriesWritten:
+        return await self._write(
+            name,
+            lambda state: state.sets.remove(name, [prefix], origin=origin),
+            opts,
+            tag=lambda: self.entry_tag(name, prefix),
+            about=[prefix],
+        )
+
+    async def patch_entries(
+        self,
+        name: str,
+        add: Sequence[Claim],
+        remove: Sequence[Prefix],
+        *,
+        longest: bool,
+        ignore_missing: bool,
+        opts: WriteOptions,
+        origin: str | None = None,
+    ) -> EntriesWritten:
+        """All or nothing. `origin`: remove only that origin's claims."""
+        now = self.clock.wall()
+
+        def make(state: State) -> Edit:
+            return state.sets.patch(
+                name, add, remove, longest=longest, ignore_missing=ignore_missing, origin=origin, now=now
+            )
+
+        about = [*(claim.prefix for claim in add), *remove]
+        if len(about) > LONG:
+            return await self._write_long(name, make, opts, about=about)
+        return await self._write(name, make, opts, tag=lambda: self.etag(f"sets/{name}/entries"), about=about)
+
+    async def replace_entries(
+        self,
+        name: str,
+        body: bytes,
+        form: Form,
+        *,
+        origin: str | None,
+        ttl: int | None,
+        expires_at: datetime | None = None,
+        comment: str = "",
+        skip_invalid: bool = False,
+        opts: WriteOptions,
+    ) -> EntriesWritten:
+        """Replace all claims (of one origin, if given) at once. Claims written while it runs stay."""
+        base = self.state.sets
+        base.info(name)
+        now = self.clock.wall()
+        expires = self._expiry(ttl, expires_at, now)
+        bulk = await asyncio.to_thread(parse, body, form, now, skip_invalid=skip_invalid)
+        if bulk.faults:
+            raise InvalidInput(f"{bulk.invalid} of the lines cannot be used; nothing was changed", bulk.faults)
+
+        def make(state: State) -> Edit:
+            return state.sets.replace(
+                name,
+                bulk,
+                origin=origin,
+                now=now,
+                base=base,
+                expires=NEVER if expires is None else expires,
+                comment=comment,
+            )
+
+        written = await self._write_long(name, make, opts, whole=True)
+        skipped = [{"pointer": fault.pointer, "detail": fault.detail} for fault in bulk.skipped]
+        return replace(written, skipped=skipped)
+
+    # The two ways to write: at once, or in pieces.
+
+    async def _write(
+        self,
+        name: str,
+        make: Callable[[State], Edit],
+        opts: WriteOptions,
+        *,
+        tag: Callable[[], str | None],
+        about: Sequence[Prefix],
+    ) -> EntriesWritten:
+        def work() -> EntriesWritten:
+            check_match(opts.if_match, tag())
+            edit = make(self.state)
+            self._check(name, edit, opts, whole=False)
+            if opts.dry_run:
+                self.writer.rehearse(edit)
+            elif edit.changed:
+                self.writer.apply(edit)
+                self.versions.changed(*self._touched_resources(name))
+            return self._answer(name, edit, opts, about)
+
+        async with self.writer.lock:
+            return await self.writer.call(work)
+
+    async def _write_long(
+        self,
+        name: str,
+        make: Callable[[State], Edit],
+        opts: WriteOptions,
+        *,
+        about: Sequence[Prefix] | None = None,
+        whole: bool = False,
+    ) -> EntriesWritten:
+        """`about`: the prefixes written, None for all of the set; `whole`: it is replaced."""
+
+        def checked(state: State) -> Edit:
+            check_match(opts.if_match, self.etag(f"sets/{name}/entries"))
+            edit = make(state)
+            self._check(name, edit, opts, whole=whole)
+            return edit
+
+        if opts.dry_run:
+            async with self.writer.lock:
+                edit = await self.writer.call(checked, self.state)
+                await self.writer.call(self.writer.rehearse, edit)
+        else:
+            edit = await self._run_long(name, checked)
+        return await asyncio.to_thread(self._answer, name, edit, opts, about)
+
+    async def _run_long(self, name: str, make: Callable[[State], Edit]) -> Edit:
+        started = to_datetime(self.clock.wall())
+
+        def progress(done: int, total: int) -> None:
+            self.operation = OperationView("import", name, done, total, started)
+
+        progress(0, 0)
+        try:
+            edit, _ = await self.writer.apply_long(make, progress)
+        finally:
+            self.operation = None
+        if edit.changed:
+            self.versions.changed(*self._touched_resources(name))
+        return edit
+
+    def _check(self, name: str, edit: Edit, opts: WriteOptions, *, whole: bool) -> None:
+        """The guards. Raises Guarded."""
+        if opts.force or not edit.changed:
+            return
+        before, policy = self.state.sets, self.state.policy
+        refusal = whole_family(edit, before, policy)
+        if whole and not refusal:
+            refusal = shrunk(edit, sum(before.count(name).values()))
+        if refusal:
+            raise Guarded(refusal)
+        self.guards.check_lockout((before, policy), (edit.sets, policy), opts.peer, f"this change of set {name}")
+
+    def _answer(self, name: str, edit: Edit, opts: WriteOptions, about: Sequence[Prefix] | None) -> EntriesWritten:
+        effect = effect_of(about, name, edit.sets, self.state.policy, attached=bool(self.interfaces.attached))
+        return EntriesWritten(
+            revision=self.revision,
+            changed=edit.changed,
+            added=edit.added,
+            refreshed=edit.refreshed,
+            removed=edit.removed,
+            kept=edit.kept,
+            total=edit.total,
+            effective=effect.effective,
+            because=effect.because,
+            created=edit.added > 0,
+            dry_run=opts.dry_run,
+        )
+
+    @staticmethod
+    def _touched_resources(name: str) -> tuple[str, ...]:
+        return f"sets/{name}", f"sets/{name}/entries", "sets"
+
+    @staticmethod
+    def _expiry(ttl: int | None, expires_at: datetime | None, now: int) -> int | None:
+        """Wall clock ns, or None for ever."""
+        if ttl is not None and expires_at is not None:
+            raise InvalidInput("give ttl or expires_at, not both")
+        if ttl is not None:
+            return now + ttl * SECOND
+        if expires_at is None:
+            return None
+        expires = from_datetime(expires_at)
+        if expires <= now:
+            raise InvalidInput(f"expires_at {expires_at.isoformat()} is in the past")
+        return expires
+
+
+def parse(body: bytes, form: Form, now: int, *, skip_invalid: bool) -> Bulk:
+    """Raises Unreadable when the body is not of that form at all."""
+    if form == "text":
+        return parse_text(body, skip_invalid=skip_invalid)
+    reader = parse_json if form == "json" else parse_ndjson
+    return reader(body, now=now, skip_invalid=skip_invalid)

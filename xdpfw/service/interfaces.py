@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Use cases on interfaces: list, attach, detach, counters, talkers."""
+
+from __future__ import annotations
+
+import asyncio
+
+from xdpfw.model.errors import NotFound
+from xdpfw.model.interface import AttachMode
+from xdpfw.model.prefix import Address
+from xdpfw.model.requests import TalkerQuery, WriteOptions
+from xdpfw.model.views import CountersView, InterfaceView, TalkersView, Written
+from xdpfw.service.core import Core
+from xdpfw.versions import check_match
+
+
+class InterfaceUseCases(Core):
+    async def list_interfaces(self) -> list[InterfaceView]:
+        return await asyncio.to_thread(self.interfaces.views)
+
+    async def interface(self, name: str) -> InterfaceView:
+        return await asyncio.to_thread(self.interfaces.view, name)
+
+    async def attach(self, name: str, mode: AttachMode, opts: WriteOptions) -> tuple[InterfaceView, Written]:
+        """Attach now, and again whenever the interface comes back or the daemon starts."""
+        async with self.writer.lock:
+            check_match(opts.if_match, self.etag(f"interfaces/{name}"))
+            fresh = name not in self.interfaces.desired
+            changed = await self.writer.call(self._attach, name, mode, opts)
+            written = Written(self.revision, changed, created=fresh and not opts.dry_run, dry_run=opts.dry_run)
+        return await self.interface(name), written
+
+    def _attach(self, name: str, mode: AttachMode, opts: WriteOptions) -> bool:
+        changed = self.interfaces.check_attach(name, mode, force=opts.force)
+        if changed and not opts.force:
+            after = (self.state.sets, self.state.policy)
+            before = after if self.interfaces.attached else None
+            self.guards.check_lockout(before, after, opts.peer, f"attaching {name} with the present policy")
+        if opts.dry_run or not changed:
+            return changed
+        self.interfaces.attach(name, mode)
+        if self.interfaces.desired.get(name) != mode:
+            self.writer.save_interfaces({name: mode})
+            self.interfaces.desired[name] = mode
+        self.versions.changed("interfaces", f"interfaces/{name}")
+        return True
+
+    async def want(self, name: str, mode: AttachMode) -> None:
+        """Attach an absent interface as soon as it comes."""
+        async with self.writer.lock:
+            if self.interfaces.desired.get(name) != mode:
+                await self.writer.call(self.writer.save_interfaces, {name: mode})
+                self.interfaces.desired[name] = mode
+                self.versions.changed("interfaces", f"interfaces/{name}")
+
+    async def detach(self, name: str, opts: WriteOptions) -> Written:
+        async with self.writer.lock:
+            check_match(opts.if_match, self.etag(f"interfaces/{name}"))
+            if name not in self.interfaces.desired and name not in self.interfaces.attached:
+                raise NotFound(f"{name} is not attached by this firewall")
+            return await self._detach([name], opts)
+
+    async def detach_all(self, opts: WriteOptions) -> Written:
+        async with self.writer.lock:
+            return await self._detach(sorted(self.interfaces.desired.keys() | self.interfaces.attached.keys()), opts)
+
+    async def _detach(self, names: list[str], opts: WriteOptions) -> Written:
+        if names and not opts.dry_run:
+            await self.writer.call(self._detach_now, names)
+        return Written(self.revision, bool(names), dry_run=opts.dry_run)
+
+    def _detach_now(self, names: list[str]) -> None:
+        # Stored first: should the rest fail half-way, nothing that was to go attaches itself again.
+        self.writer.save_interfaces(dict.fromkeys(names))
+        for name in names:
+            self.interfaces.desired.pop(name, None)
+            self.interfaces.detach(name)
+            self.traffic.epochs.pop(name, None)
+            self.versions.changed("interfaces", f"interfaces/{name}")
+
+    async def counters(self, name: str) -> CountersView:
+        self._check_attached(name)
+        return await asyncio.to_thread(self.traffic.counters, name, self.state.policy.rows)
+
+    async def talkers(self, name: str | None, query: TalkerQuery) -> TalkersView:
+        """Of one interface, or of all that are attached, summed by address."""
+        if name is not None:
+            self._check_attached(name)
+        names = [name] if name is not None else sorted(self.interfaces.attached)
+        return await asyncio.to_thread(self.traffic.talkers, names, query, self._sets_of, show_interfaces=name is None)
+
+    async def reset_talkers(self, name: str, opts: WriteOptions) -> Written:
+        async with self.writer.lock:
+            self._check_attached(name)
+            check_match(opts.if_match, self.etag(f"interfaces/{name}"))
+            if not opts.dry_run:
+                await self.writer.call(self._reset_talkers, name)
+            return Written(self.revision, True, dry_run=opts.dry_run)
+
+    def _reset_talkers(self, name: str) -> None:
+        epoch = self.traffic.reset(name)
+        self.writer.save_epoch(name, epoch)
+
+    def _sets_of(self, address: Address) -> list[str]:
+        return list(dict.fromkeys(name for name, _ in self.state.sets.matches(address)))
+
+    def _check_attached(self, name: str) -> None:
+        if name in self.interfaces.attached:
+            return
+        self.interfaces.refresh()
+        if name not in self.interfaces.attached:
+            raise NotFound(f"{name} is not attached, so nothing is counted there: `xdpfw attach {name}`")

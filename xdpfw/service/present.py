@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the core's values to what the REST contract shows."""
+
+from __future__ import annotations
+
+from xdpfw.clock import SECOND, to_datetime
+from xdpfw.model.policy import Claim, Entry, Policy
+from xdpfw.model.views import ClaimView, Count, EntryView, MatchView, PolicyView
+
+
+def entry_view(entry: Entry, hits: Count, now: int) -> EntryView:
+    first = claim_view(entry.claims[0], now)
+    return EntryView(
+        prefix=str(entry.prefix),
+        origin=first.origin,
+        expires_at=first.expires_at,
+        ttl=first.ttl,
+        comment=first.comment,
+        packets=hits.packets,
+        bytes=hits.bytes,
+        added_at=first.added_at,
+        claims=[claim_view(claim, now) for claim in entry.claims] if len(entry.claims) > 1 else None,
+    )
+
+
+def claim_view(claim: Claim, now: int) -> ClaimView:
+    """`ttl` is what is left, in whole seconds, rounded up: an entry in force never shows 0."""
+    ttl = None if claim.expires is None else max(0, -((now - claim.expires) // SECOND))
+    expires_at = None if claim.expires is None else to_datetime(claim.expires)
+    return ClaimView(claim.origin, expires_at, ttl, claim.comment, to_datetime(claim.added))
+
+
+def match_view(name: str, entry: Entry, hits: Count) -> MatchView:
+    first = entry.claims[0]
+    expires_at = None if first.expires is None else to_datetime(first.expires)
+    return MatchView(name, str(entry.prefix), first.origin, expires_at, first.comment, hits.packets, hits.bytes)
+
+
+def policy_view(policy: Policy) -> PolicyView:
+    return PolicyView(
+        policy.default.value,
+        policy.mode.value,
+        [row.id for row in policy.rows],
+        [f"{ethertype:#06x}" for ethertype in policy.ethertypes],
+    )

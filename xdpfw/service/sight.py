@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Use cases that only look: status, readiness, what becomes of one address."""
+
+from __future__ import annotations
+
+import asyncio
+
+from xdpfw import __version__
+from xdpfw.clock import SECOND, to_datetime
+from xdpfw.effects import effect_of, judge_address
+from xdpfw.model.errors import XdpfwError
+from xdpfw.model.interface import InterfaceState
+from xdpfw.model.prefix import Address, Prefix
+from xdpfw.model.views import AddressView, Count, InterfaceView, MapView, MatchView, StatusView
+from xdpfw.service.interfaces import InterfaceUseCases
+from xdpfw.service.present import match_view, policy_view
+from xdpfw.service.sets import SetUseCases
+
+NEARLY_FULL = 0.9
+
+
+class SightUseCases(SetUseCases, InterfaceUseCases):
+    async def status(self) -> StatusView:
+        interfaces, sets, maps = await asyncio.gather(
+            self.list_interfaces(), self.list_sets(), asyncio.to_thread(self.kernel.fill)
+        )
+        problems = self._problems(interfaces)
+        warnings = [*self.warnings, *(f"{view.name}: {view.warning}" for view in interfaces if view.warning)]
+        warnings += [
+            f"map {fill.name} is nearly full: {fill.used} of {fill.size}"
+            for fill in maps
+            if fill.used > NEARLY_FULL * fill.size
+        ]
+        return StatusView(
+            version=__version__,
+            instance=self.instance,
+            revision=self.revision,
+            uptime=round((self.clock.monotonic() - self.started_monotonic) / SECOND, 1),
+            started_at=to_datetime(self.started_at),
+            ready=not problems,
+            problems=problems,
+            warnings=warnings,
+            policy=policy_view(self.state.policy),
+            interfaces=interfaces,
+            sets=sets,
+            maps={fill.name: MapView(fill.used if fill.used >= 0 else None, fill.size) for fill in maps},
+            operation=self.operation,
+            kernel=await asyncio.to_thread(self.kernel.features),
+        )
+
+    async def problems(self) -> list[str]:
+        """Why the firewall does not do what it was asked to; empty when it is ready to enforce."""
+        try:
+            return self._problems(await self.list_interfaces())
+        except XdpfwError as error:
+            return [error.detail]
+
+    @staticmethod
+    def _problems(interfaces: list[InterfaceView]) -> list[str]:
+        return [
+            f"{view.name}: {view.warning}"
+            for view in interfaces
+            if view.desired and view.state == InterfaceState.ERROR.value
+        ]
+
+    async def address(self, address: Address) -> AddressView:
+        """Is it blocked, by what, until when, and where was it seen."""
+        state, names = self.state, sorted(self.interfaces.attached)
+        outcome = judge_address(address, state.sets, state.policy)
+        effect = effect_of([Prefix.host(address)], "", state.sets, state.policy, attached=bool(names))
+        matches, seen = await asyncio.gather(
+            asyncio.to_thread(self._matches, address), asyncio.to_thread(self.traffic.address, names, address)
+        )
+        rule = outcome.row.id if outcome.row else None
+        return AddressView(str(address), effect.effective, rule, effect.because, matches, seen)
+
+    def _matches(self, address: Address) -> list[MatchView]:
+        sets = self.state.sets
+        views = []
+        for name, entry in sets.matches(address):
+            [hits] = self.compiler.hits(sets, name, [entry.prefix], self.kernel.read_leaves)
+            views.append(match_view(name, entry, Count(*hits)))
+        return views

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the daemon does by itself: readings, expiry, steps of the clock, interfaces that come back."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from xdpfw.clock import SECOND, ClockAnchor
+from xdpfw.model.errors import XdpfwError
+from xdpfw.service.core import Core
+from xdpfw.store.port import StoredChange
+
+log = logging.getLogger("xdpfw.upkeep")
+
+READ_EVERY = 1.0
+EXPIRE_EVERY = 0.25
+SETTLE_EVERY = 1.0
+RECONCILE_EVERY = 5.0
+"""Also without any news from the kernel: an attach that failed is tried again."""
+
+
+class Upkeep(Core):
+    """The packet path stops matching a timed entry by itself; here it is only cleared away."""
+
+    async def run_upkeep(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._every(READ_EVERY, self.take_readings))
+            tasks.create_task(self._every(EXPIRE_EVERY, self.expire))
+            tasks.create_task(self._every(RECONCILE_EVERY, self.reconcile))
+            tasks.create_task(self._every(SETTLE_EVERY, self.settle))
+            tasks.create_task(self._follow_links())
+
+    async def _every(self, seconds: float, job: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await job()
+            except XdpfwError as error:
+                log.error("%s: %s", job.__name__, error.detail)
+            await asyncio.sleep(seconds)
+
+    async def _follow_links(self) -> None:
+        async for _ in self.kernel.changes():
+            try:
+                await self.reconcile()
+            except XdpfwError as error:
+                log.error("reconcile: %s", error.detail)
+
+    async def take_readings(self) -> None:
+        await asyncio.to_thread(self.traffic.sample, sorted(self.interfaces.attached))
+
+    async def settle(self) -> None:
+        async with self.writer.lock:
+            await self.writer.call(self.writer.settle)
+
+    async def reconcile(self) -> None:
+        """Attach what is wanted and has come back."""
+        async with self.writer.lock:
+            changed = await self.writer.call(self.interfaces.reconcile)
+        for name in changed:
+            self.versions.changed("interfaces", f"interfaces/{name}")
+            attachment = self.interfaces.attached.get(name)
+            log.info("%s is %s", name, f"attached ({attachment.mode})" if attachment else "not attached any more")
+
+    async def expire(self) -> None:
+        """Clear away what has run out, and follow a step of the wall clock."""
+        anchor = ClockAnchor.take(self.clock)
+        if step := anchor.step_since(self.anchor):
+            log.warning("the wall clock was stepped by %.3f s: remaining times are kept", step / SECOND)
+            async with self.writer.lock:
+                await self.writer.call(self._follow_step, anchor, step)
+        due = self.state.sets.next_expiry()
+        if due is not None and due <= self.clock.wall():
+            async with self.writer.lock:
+                await self.writer.call(self._expire)
+
+    def _follow_step(self, anchor: ClockAnchor, step: int) -> None:
+        edit = self.state.sets.shift(step)
+        if edit.changed:
+            self.writer.apply(edit, counts=False, anchor=anchor)
+        else:
+            self.store.save(StoredChange(self.revision, anchor=anchor))
+        self.anchor = anchor
+
+    def _expire(self) -> None:
+        edit = self.state.sets.expire(self.clock.wall())
+        if edit.changed:
+            self.writer.apply(edit, counts=False)
+            for name in edit.sets.names():
+                self.versions.changed("sets", f"sets/{name}", f"sets/{name}/entries")

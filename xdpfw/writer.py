@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One write at a time: validated, then stored, then applied; or else nothing at all.
+
+State is an immutable value. A change makes the next one beside it, and it takes the place of the old one only when
+the store has it durably and the packet path enforces it. Long changes are cut into pieces that packets do not
+notice (new prefixes that carry what covers them today), and others get their turn between the pieces.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import ParamSpec, TypeVar
+
+from xdpfw.clock import ClockAnchor
+from xdpfw.kernel.port import Kernel
+from xdpfw.model.errors import XdpfwError
+from xdpfw.model.interface import AttachMode
+from xdpfw.model.policy import Policy
+from xdpfw.model.prefix import FAMILIES, Family
+from xdpfw.policy.compiler import Compiler, Plan
+from xdpfw.policy.ops import Keys
+from xdpfw.policy.sets import Edit, Sets
+from xdpfw.store.port import Store, StoredChange
+from xdpfw.traffic import Epoch
+
+PIECE = 20_000
+"""Prefixes that a long change inserts or deletes before others get their turn: some tens of milliseconds."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is in force and in the store."""
+
+    revision: int
+    sets: Sets
+    policy: Policy
+
+
+class Writer:
+    """Owns the state. `lock` is held by whoever looks at the state in order to change it."""
+
+    def __init__(self, kernel: Kernel, store: Store, compiler: Compiler, state: State) -> None:
+        self.state = state
+        self.lock = asyncio.Lock()
+        self._kernel = kernel
+        self._store = store
+        self._compiler = compiler
+        self._thread = ThreadPoolExecutor(1, "xdpfw-writer")
+        self._long = asyncio.Lock()
+
+    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run something that blocks in the one thread that touches the store and the tables."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, lambda: function(*args, **kwargs))
+
+    def close(self) -> None:
+        self._thread.shutdown()
+
+    # Everything below without `async` runs in the writer's thread, with the lock held.
+
+    def apply(
+        self,
+        edit: Edit | None = None,
+        policy: Policy | None = None,
+        *,
+        counts: bool = True,
+        anchor: ClockAnchor | None = None,
+        keep_leaves: bool = False,
+    ) -> State:
+        """Store and enforce. `counts`: whether the revision rises (expiry and clock steps are no change of the policy).
+
+        Raises MapFull, StoreError or KernelError; then everything is as it was.
+        """
+        old = self.state
+        revision = old.revision + 1 if counts else old.revision
+        new = State(revision, edit.sets if edit else old.sets, policy or old.policy)
+        plan = self._compiler.plan(new.sets, edit.touched if edit else {}, policy=policy, keep_leaves=keep_leaves)
+        try:
+            self._store.save(StoredChange(revision, edit, policy, anchor=anchor))
+        except XdpfwError:
+            self._compiler.abort(plan)
+            raise
+        try:
+            self._kernel.execute(plan.ops, revision)
+        except XdpfwError:
+            self._compiler.abort(plan)
+            self._store.save(StoredChange(old.revision, reverse(edit, old.sets) if edit else None, old.policy))
+            raise
+        self._compiler.commit(plan, self._kernel.read_leaves)
+        self.state = new
+        return new
+
+    def rehearse(self, edit: Edit | None = None, policy: Policy | None = None) -> None:
+        """Raise what `apply` would raise for lack of room, and change nothing."""
+        sets = edit.sets if edit else self.state.sets
+        self._compiler.abort(self._compiler.plan(sets, edit.touched if edit else {}, policy=policy))
+
+    def save_interfaces(self, desired: dict[str, AttachMode | None], *, counts: bool = True) -> State:
+        """Store which interfaces are wanted (None: not any more)."""
+        revision = self.state.revision + (1 if counts else 0)
+        self._store.save(StoredChange(revision, interfaces=desired))
+        self.state = replace(self.state, revision=revision)
+        return self.state
+
+    def _perform(self, plan: Plan) -> None:
+        try:
+            self._kernel.execute(plan.ops, self.state.revision)
+        except XdpfwError:
+            self._compiler.abort(plan)
+            raise
+        self._compiler.commit(plan, self._kernel.read_leaves)
+
+    def _retire(self) -> bool:
+        plan = self._compiler.retire(PIECE)
+        if plan is None:
+            return False
+        self._perform(plan)
+        return True
+
+    def settle(self) -> None:
+        """Make what earlier changes freed usable again: for idle moments."""
+        plan = self._compiler.settle()
+        if plan is not None:
+            self._perform(plan)
+
+    def save_epoch(self, name: str, epoch: Epoch) -> None:
+        """Store when an interface's talkers were last counted afresh."""
+        self._store.save(StoredChange(self.state.revision, epochs={name: epoch}))
+
+    async def apply_long(self, make_edit: Callable[[State], Edit], progress: Progress) -> tuple[Edit, State]:
+        """The same for an edit of very many prefixes, made from the state at the moment when it takes effect.
+
+        `make_edit` may be called twice: to learn which prefixes are new, and then under the lock. It raises to refuse.
+        """
+        async with self._long:
+            edit = await asyncio.to_thread(make_edit, self.state)
+            if not edit.changed:
+                return edit, self.state
+            await self.call(self._compiler.check, edit.sets, edit.touched)
+            try:
+                await self._announce(edit, progress)
+                async with self.lock:
+                    edit = await self.call(make_edit, self.state)
+                    state = await self.call(self.apply, edit, keep_leaves=True)
+            finally:
+                await self._clear_up()
+            return edit, state
+
+    async def _announce(self, edit: Edit, progress: Progress) -> None:
+        done, total = 0, sum(len(keys) for keys in edit.touched.values())
+        for family, keys in edit.touched.items():
+            for start in range(0, len(keys), PIECE):
+                piece = keys[start : start + PIECE]
+                async with self.lock:
+                    await self.call(self._announce_piece, family, piece)
+                done += len(piece)
+                progress(done, total)
+
+    def _announce_piece(self, family: Family, keys: Keys) -> None:
+        plan = self._compiler.announce({family: keys})
+        if plan:
+            self._perform(plan)
+
+    async def _clear_up(self) -> None:
+        """Delete leaves that no set holds any more. Packets do not notice; a restarted daemon would do it as well."""
+        while True:
+            async with self.lock:
+                if not await self.call(self._retire):
+                    return
+
+
+def reverse(edit: Edit, old: Sets) -> Edit:
+    """What takes a stored edit back: the tables that it wrote, as they were."""
+    written = frozenset(edit.rows) | frozenset(edit.gone) | edit.bulk
+    before = {info.id for info in old.infos()}
+    brought_back = {(number, family) for number in edit.dropped for family in FAMILIES}
+    return Edit(
+        sets=old,
+        touched=edit.touched,
+        changed=True,
+        bulk=frozenset(key for key in written | brought_back if key[0] in before),
+        defined=edit.defined or bool(edit.dropped),
+        dropped=tuple(info.id for info in edit.sets.infos() if info.id not in before),
+    )
