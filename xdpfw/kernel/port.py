@@ -43,10 +43,12 @@ TALKER = np.dtype(
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """What the pinned tables hold when a daemon starts: prefixes (keys sorted) and leaf ids, per family."""
+    """What the pinned tables hold when a daemon starts, per family: prefixes (keys sorted), their leaf ids, and the
+    membership that each of these leaves has in the generation in force."""
 
     keys: dict[Family, Keys]
     leaves: dict[Family, Ids]
+    memberships: dict[Family, Ids]
 
 
 @dataclass(frozen=True, slots=True)
