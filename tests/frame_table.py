@@ -13,7 +13,8 @@ from itertools import chain
 
 from tests import packets as p
 from tests.packets import ethernet, ip, ip_fragment, ipv4, ipv6, tag
-from xdpfw.model.reason import Reason
+from xdpfw.model.policy import Policy, PolicyMode
+from xdpfw.model.reason import MAX_REASONS, Reason, Verdict
 
 BEFORE_ROWS = {
     Reason.ARP,
@@ -27,7 +28,7 @@ BEFORE_ROWS = {
 """Decided before the source is looked up: no row and no default applies."""
 
 LISTED = 0x88CC
-"""An EtherType (LLDP) that passes under default drop; the other non-IP ones here do not."""
+"""An EtherType (LLDP) that policies under test let pass under default drop; the other non-IP ones here do not."""
 
 BLOCKED_INSIDE = "203.0.113.66", "2001:db8:bad::66"
 """Blocked sources for inner headers of tunnels, which must not matter."""
@@ -51,6 +52,35 @@ class Case:
 
     def __str__(self) -> str:
         return self.description
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    verdict: Verdict
+    cause: int
+    monitored: bool
+
+
+def expected(reason: Reason, ethertype: int | None, membership: str | None, policy: Policy) -> Outcome:
+    """What must become of a frame by its reason: `membership` is the set that its source is in.
+
+    Broken IP headers drop; ARP and neighbour discovery pass; then the rows; then what is broken behind the IP header;
+    then the default. In monitor mode everything passes.
+    """
+    drop, cause = policy.default is Verdict.DROP, int(reason)
+    if reason in (Reason.ARP, Reason.NDP):
+        drop = False
+    elif reason is Reason.NON_IP:
+        drop = drop and ethertype not in policy.ethertypes
+    elif reason in BEFORE_ROWS:
+        drop = True
+    elif membership:
+        row = [row.source for row in policy.rows].index(membership)
+        drop, cause = policy.rows[row].verdict is Verdict.DROP, MAX_REASONS + row
+    elif reason is not Reason.DEFAULT:
+        drop = True
+    monitored = drop and policy.mode is PolicyMode.MONITOR
+    return Outcome(Verdict.DROP if drop and not monitored else Verdict.PASS, cause, monitored)
 
 
 def table(source4: str, source6: str) -> list[Case]:
