@@ -38,7 +38,9 @@ class Plan:
 class Compiler:
     """What the packet path's tables hold, and how to get them to hold something else."""
 
-    def __init__(self, limits: Limits, started: Any, bases: Mapping[tuple[int, bytes], tuple[int, int]] | None = None) -> None:
+    def __init__(
+        self, limits: Limits, started: Any, bases: Mapping[tuple[int, bytes], tuple[int, int]] | None = None
+    ) -> None:
         """`started`: kernel.port.Started. `bases` as saved; they count only if the kernel's state was adopted."""
 
     generation: int
@@ -46,27 +48,36 @@ class Compiler:
 
     def compile_all(self, sets: Sets, policy: Policy) -> Iterator[Plan]:
         """From what was adopted (or nothing) to these sets. Execute and commit each plan before asking for the next."""
+
     def check(self, sets: Sets, touched: Mapping[Family, Keys]) -> None:
         """Raises MapFull unless all new prefixes of a change fit; for changes that will be announced in chunks."""
+
     def announce(self, keys: Mapping[Family, Keys]) -> Plan:
         """Leaves for prefixes to come, holding what covers them today: no packet sees a difference."""
+
     def plan(
         self, sets: Sets, touched: Mapping[Family, Keys], *, policy: Policy | None = None, keep_leaves: bool = False
     ) -> Plan:
         """From the sets committed last to these, which differ in nothing but `touched`. Raises MapFull before any effect."""
+
     def retire(self, limit: int = 50_000) -> Plan | None:
         """Take out leaves that no set holds (left by keep_leaves or by a cancelled announce); None when none is left."""
+
     def settle(self) -> Plan | None:
         """Housekeeping for idle moments: grace period and clearing for deleted leaves; None when nothing waits."""
+
     def commit(self, plan: Plan, read_leaves: ReadLeaves) -> None:
         """The plan was executed. Counters are read only where an entry's share of them changed hands."""
+
     def abort(self, plan: Plan) -> None:
         """The plan failed before its flip and its inserts were undone."""
 
     def hits(self, sets: Sets, name: str, prefixes: list[Prefix], read_leaves: ReadLeaves) -> list[tuple[int, int]]:
         """Packets and bytes of entries (which must be in the set)."""
+
     def totals(self, sets: Sets, read_leaves: ReadLeaves) -> dict[str, tuple[int, int]]:
         """Packets and bytes of every set: what its entries, also those gone since, have counted."""
+
     @property
     def leaves(self) -> int:
         """Leaf ids in use."""

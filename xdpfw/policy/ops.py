@@ -110,5 +110,13 @@ class ClearLeaves:
 NEVER = np.iinfo(np.int64).max
 
 Op = (
-    WriteMemberships | WriteLeaves | InsertPrefixes | DeletePrefixes | WritePolicy | WriteVectors | Flip | Grace | ClearLeaves
+    WriteMemberships
+    | WriteLeaves
+    | InsertPrefixes
+    | DeletePrefixes
+    | WritePolicy
+    | WriteVectors
+    | Flip
+    | Grace
+    | ClearLeaves
 )

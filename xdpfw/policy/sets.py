@@ -69,6 +69,7 @@ class Sets:
     @classmethod
     def initial(cls) -> Sets:
         """`allow` (id 1) and `block` (id 2), empty."""
+
     @classmethod
     def restored(
         cls,
@@ -85,8 +86,10 @@ class Sets:
     def infos(self) -> list[SetInfo]: ...
     def info(self, name: str) -> SetInfo:
         """Raises NotFound."""
+
     def create(self, name: str, comment: str = "") -> Edit:
         """Raises Conflict if it is there, InvalidInput for a bad name."""
+
     def describe(self, name: str, comment: str) -> Edit: ...
     def drop(self, name: str) -> Edit: ...
 
@@ -96,12 +99,28 @@ class Sets:
         self, name: str, prefixes: Sequence[Prefix], origin: str | None = None, *, ignore_missing: bool = False
     ) -> Edit: ...
     def patch(
-        self, name: str, add: Sequence[Claim], remove: Sequence[Prefix], *, longest: bool, ignore_missing: bool = False, now: int = 0
+        self,
+        name: str,
+        add: Sequence[Claim],
+        remove: Sequence[Prefix],
+        *,
+        longest: bool,
+        ignore_missing: bool = False,
+        now: int = 0,
     ) -> Edit: ...
     def replace(
-        self, name: str, bulk: Bulk, *, origin: str | None, now: int, base: Sets, expires: int = NEVER, comment: str = ""
+        self,
+        name: str,
+        bulk: Bulk,
+        *,
+        origin: str | None,
+        now: int,
+        base: Sets,
+        expires: int = NEVER,
+        comment: str = "",
     ) -> Edit:
         """The bulk instead of what is there (of `origin`, or of all). `expires`, `comment`: for rows that say none."""
+
     def expire(self, now: int) -> Edit: ...
     def shift(self, delta_ns: int) -> Edit: ...
 
@@ -115,4 +134,5 @@ class Sets:
     def next_expiry(self) -> int | None: ...
     def iter_keys(self, name: str) -> Iterator[tuple[Family, Keys]]:
         """Distinct prefix keys in order, some thousand at a time."""
+
     def table(self, set_id: int, family: Family) -> SortedTable: ...

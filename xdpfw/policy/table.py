@@ -27,17 +27,23 @@ class SortedTable:
     @classmethod
     def of(cls, rows: Records) -> SortedTable:
         """From sorted rows without repeated keys (not copied)."""
+
     def __len__(self) -> int: ...
     def array(self) -> Records:
         """All rows, one contiguous array."""
+
     def blocks(self) -> Iterator[Records]: ...
     def get(self, key: bytes) -> Records | None:
         """The row of a key, as a record, or None."""
+
     def range(self, first: bytes, last: bytes) -> Records:
         """Rows with first <= key <= last."""
+
     def page(self, after: bytes, limit: int) -> Records:
         """At most `limit` rows with key > after."""
+
     def merge(self, upserts: Records, deletes: Any) -> SortedTable:
         """A table with sorted rows put in (replacing equal keys) and sorted keys, absent ones too, taken out."""
+
     def changes_since(self, base: SortedTable) -> Records:
         """Rows that are not in `base` or differ there; blocks that both share are not looked at."""
