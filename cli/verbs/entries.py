@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""block, unblock, allow, unallow: one call, one change, all or nothing."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from cli.client import Document, Query, segment
+from cli.errors import Refused
+from cli.options import dry_run, force, lifetime, origin
+from cli.render import duration, number
+from cli.session import Session
+from cli.values import prefixes_of
+
+_EXAMPLES = {
+    "block": """\
+examples:
+  xdpfw block 198.51.100.7
+  xdpfw block 198.51.100.0/24 2001:db8::/32 --for 1h --comment "scans port 22"
+  grep -o '[0-9.]*' attackers.txt | xdpfw block - --origin my-script
+  xdpfw block 192.0.2.0/24 --dry-run      exit code 10 if it would change something
+""",
+    "unblock": """\
+examples:
+  xdpfw unblock 198.51.100.7
+  xdpfw unblock 198.51.100.0/24 --origin fail2ban:sshd    only that origin's claim
+  xdpfw unblock - --ignore-missing < old-list.txt
+""",
+    "allow": """\
+examples:
+  xdpfw allow 192.0.2.10                  passes, also inside a blocked range
+  xdpfw allow 192.0.2.0/24 --for 2h --comment "the auditors"
+""",
+    "unallow": """\
+examples:
+  xdpfw unallow 192.0.2.10
+""",
+}
+_SHOWN_FAULTS = 10
+
+
+def configure(verb: str, parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("prefixes", nargs="+", metavar="PREFIX", help="address or network; - reads standard input")
+    if verb.startswith("un"):
+        origin(parser, "remove this origin's claim alone")
+        parser.add_argument("--ignore-missing", action="store_true", help="what is not there is no error")
+        parser.set_defaults(run=_remove)
+    else:
+        lifetime(parser)
+        parser.add_argument(
+            "--exactly", action="store_true", help="make it end at that time, also where it now lasts longer"
+        )
+        parser.set_defaults(run=_add)
+    dry_run(parser)
+    force(parser)
+    parser.set_defaults(verb=verb, set=verb.removeprefix("un"))
+    parser.epilog = _EXAMPLES[verb]
+
+
+def _add(session: Session) -> int:
+    args = session.args
+    prefixes, places = prefixes_of(args.prefixes, sys.stdin)
+    query: Query = {"ttl_policy": "set" if args.exactly else None}
+    claim = {"ttl": args.ttl, "comment": args.comment, "origin": args.origin}
+    said = {name: value for name, value in claim.items() if value is not None}
+    adds = [{"prefix": prefix, **said} for prefix in prefixes] if said else prefixes
+    written = _patch(session, query, {"add": adds}, places)
+    _tell(session, written, prefixes, _done(written, args.dry_run, args.ttl))
+    return session.outcome(written)
+
+
+def _remove(session: Session) -> int:
+    args = session.args
+    prefixes, places = prefixes_of(args.prefixes, sys.stdin)
+    query: Query = {"ignore_missing": args.ignore_missing, "origin": args.origin}
+    written = _patch(session, query, {"remove": prefixes}, places)
+    would = "would be " if args.dry_run else ""
+    _tell(session, written, prefixes, f"{would}removed {number(written.get('removed', 0))}")
+    return session.outcome(written)
+
+
+def _patch(session: Session, query: Query, body: Document, places: list[str]) -> Document:
+    args = session.args
+    try:
+        return session.write("PATCH", f"/sets/{segment(args.set)}/entries", body, query=query).written()
+    except Refused as refused:
+        refused.notes[:0] = [_fault(pointer, detail, places) for pointer, detail in refused.faults[:_SHOWN_FAULTS]]
+        if len(refused.faults) > _SHOWN_FAULTS:
+            refused.notes.insert(_SHOWN_FAULTS, f"and {len(refused.faults) - _SHOWN_FAULTS} more like these")
+        if refused.status == 404 and args.verb.startswith("un"):
+            refused.notes.append("nothing was removed; --ignore-missing removes what is there")
+        raise
+
+
+def _fault(pointer: str, detail: str, places: list[str]) -> str:
+    """A fault, at the place where the prefix was typed: `/add/3` and `/remove/3` count from 0."""
+    index = pointer.strip("/").split("/")[1:2]
+    if index and index[0].isdigit() and int(index[0]) < len(places):
+        return f"{places[int(index[0])]}: {detail}"
+    return f"{pointer}: {detail}" if pointer else detail
+
+
+def _done(written: Document, dry: bool, ttl: int | None) -> str:
+    parts = []
+    for word in ("added", "refreshed"):
+        if written.get(word):
+            parts.append(f"{word} {number(written[word])}")
+    text = ("would be " if dry else "") + ", ".join(parts) if parts else "already there, for as long or longer"
+    return f"{text}, for {duration(ttl)}" if parts and ttl is not None else text
+
+
+def _tell(session: Session, written: Document, prefixes: list[str], done: str) -> None:
+    if session.json:
+        session.document(written)
+    else:
+        what = prefixes[0] if len(prefixes) == 1 else f"{number(len(prefixes))} prefixes"
+        total = f"{session.args.set} has {number(written.get('total', 0))}" if "total" in written else ""
+        session.say(f"{what}: {done}" + (f" ({total}, revision {written.get('revision')})" if total else ""))
+    warn_if_ineffective(session, session.args.verb, written)
+
+
+def warn_if_ineffective(session: Session, verb: str, written: Document) -> None:
+    """What packets meet now is not what was asked for: say so, and why."""
+    effective, because = written.get("effective"), written.get("because") or "xdpfw show ADDRESS tells more"
+    if verb == "block" and effective not in (None, "drop"):
+        words = {"pass": "these packets still pass", "mixed": "not all of these packets are dropped"}
+        session.warn(f"{words.get(str(effective), 'it depends on the packet whether it is dropped')}: {because}")
+    elif verb == "allow" and effective not in (None, "pass"):
+        session.warn(f"not all of these packets pass: {because}")
+    elif verb == "unblock" and effective in ("drop", "mixed"):
+        word = "some of these packets are" if effective == "mixed" else "these packets are"
+        session.warn(f"{word} still dropped: {because}")
