@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from xdpfw.model.policy import Policy, PolicyMode, Row
 from xdpfw.model.prefix import Address, Prefix
 from xdpfw.model.reason import Verdict
+from xdpfw.policy.overlap import overlap
 from xdpfw.policy.sets import Sets
 
 EXACT = 64
@@ -64,7 +65,7 @@ def judge_address(address: Address, sets: Sets, policy: Policy) -> Outcome:
 
 
 def effect_of(prefixes: Sequence[Prefix] | None, name: str, sets: Sets, policy: Policy, *, attached: bool) -> Effect:
-    """What becomes of packets from these prefixes (None: all of the set), which were written to set `name` or removed."""
+    """What becomes of packets from these prefixes (None: all of set `name`), which were written there or removed."""
     if prefixes is None or len(prefixes) > EXACT:
         found = _whole(name, sets, policy)
     else:
@@ -87,6 +88,6 @@ def _whole(name: str, sets: Sets, policy: Policy) -> list[Outcome]:
         if row.source == name:
             entries = sets.entries(name, after=None, limit=1)
             return [*found, Outcome(row.verdict, row, entries[0].prefix if entries else None)]
-        if overlap := sets.overlap(row.source, name):
-            found.append(Outcome(row.verdict, row, overlap))
+        if entry := overlap(sets, row.source, name):
+            found.append(Outcome(row.verdict, row, entry))
     return [*found, Outcome(policy.default, None, None)]

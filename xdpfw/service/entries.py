@@ -50,6 +50,10 @@ class EntryUseCases(Core):
 
         return await asyncio.to_thread(page)
 
+    def check_set(self, name: str) -> None:
+        """Raises NotFound unless there is such a set: before a large body is read for it."""
+        self.state.sets.info(name)
+
     async def entry(self, name: str, prefix: Prefix) -> EntryView:
         return await asyncio.to_thread(self._entry, self.state.sets, name, prefix)
 
