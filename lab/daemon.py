@@ -78,9 +78,9 @@ class Daemon:
             os.kill(self.process.pid, number)
         return self.process.wait(timeout=30)
 
-    def token(self, comment: str) -> str:
+    def token(self, name: str) -> str:
         """A bearer token for the TCP listener, made over the trusted unix socket."""
-        return str(self.rest.must("POST", "tokens", {"comment": comment})["secret"])
+        return str(self.rest.must("POST", "tokens", {"name": name, "role": "admin"})["secret"])
 
     def cli(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a verb of `xdpfw` against this daemon."""
