@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bodies of answers to writes: the resource as it is now, with what the write did beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, TypeVar
+
+from fastapi import Response
+
+from xdpfw.model.views import (
+    CheckView,
+    EntriesWritten,
+    EntryView,
+    InterfaceView,
+    PolicyView,
+    SetView,
+    Written,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterfaceAnswer(InterfaceView):
+    revision: int
+    changed: bool
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetAnswer(SetView):
+    revision: int
+    changed: bool
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyAnswer(PolicyView):
+    revision: int
+    changed: bool
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryAnswer:
+    """`entry` fields are absent (null) when a dry run has nothing to show yet."""
+
+    prefix: str
+    origin: str | None = None
+    expires_at: datetime | None = None
+    ttl: int | None = None
+    comment: str | None = None
+    packets: int | None = None
+    bytes: int | None = None
+    added_at: datetime | None = None
+    revision: int
+    changed: bool
+    added: int
+    refreshed: int
+    total: int
+    effective: str
+    because: str
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TokenView:
+    """`secret` is there once: in the answer that made the token."""
+
+    id: str
+    name: str
+    role: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenAnswer(TokenView):
+    secret: str | None
+    revision: int
+    changed: bool
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class InterfacePage:
+    items: list[InterfaceView]
+    next: str | None
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class SetPage:
+    items: list[SetView]
+    next: str | None
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPage:
+    items: list[TokenView]
+    next: str | None
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckPage:
+    items: list[CheckView]
+    next: str | None
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    status: str
+
+
+def page(items: Sequence[T], key: str, limit: int, cursor: str | None) -> tuple[list[T], str | None, int]:
+    """One page of a short list, sorted by the attribute `key`; the cursor is the key of the last item given out."""
+    ordered = sorted(items, key=lambda item: str(getattr(item, key)))
+    rest = [item for item in ordered if cursor is None or str(getattr(item, key)) > cursor]
+    chosen = rest[:limit]
+    more = str(getattr(chosen[-1], key)) if len(rest) > limit else None
+    return chosen, more, len(ordered)
+
+
+def beside(answer: Callable[..., T], view: Any, written: Written) -> T:
+    """The view's fields and the write's, in one object."""
+    shown = {f.name: getattr(view, f.name) for f in fields(view)}
+    return answer(**shown, revision=written.revision, changed=written.changed, dry_run=written.dry_run)
+
+
+def entry_answer(prefix: str, view: EntryView | None, written: EntriesWritten) -> EntryAnswer:
+    shown = {f.name: getattr(view, f.name) for f in fields(EntryView)} if view else {"prefix": prefix}
+    shown.pop("claims", None)
+    names = ("revision", "changed", "added", "refreshed", "total", "effective", "because", "dry_run")
+    return EntryAnswer(**shown, **{name: getattr(written, name) for name in names})
+
+
+def marks(response: Response, written: Written | EntriesWritten, *, created: bool = True) -> None:
+    """The headers of every write; 201 where a resource of its own came to be (`created` False: never)."""
+    response.headers["X-Revision"] = str(written.revision)
+    response.headers["X-Changed"] = "true" if written.changed else "false"
+    if isinstance(written, EntriesWritten):
+        response.headers["X-Effective"] = written.effective
+    if created and written.created and not written.dry_run:
+        response.status_code = 201
+
+
+def gone(written: Written | EntriesWritten) -> Response | None:
+    """204 after a deletion; None after a dry run, which has something to say."""
+    if written.dry_run:
+        return None
+    response = Response(status_code=204)
+    marks(response, written, created=False)
+    return response

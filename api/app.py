@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The application: routes, errors, and the gate before them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from fastapi import FastAPI
+
+from api import errors, openapi
+from api.auth import Tokens, Trust
+from api.gate import Gate
+from api.routers import addresses, entries, health, interfaces, metrics, policy, sets, tokens
+from xdpfw import __version__
+from xdpfw.service import Firewall
+
+BASE = "/api/v1"
+
+
+def create_app(
+    firewall: Firewall, tokens_: Tokens, *, trust: Trust | None = None, names: Collection[str] = ()
+) -> FastAPI:
+    """`trust`: which peers of the unix socket may call. `names`: host names, beside the loopback's, under which the
+    TCP listener may be called."""
+    app = FastAPI(
+        title="xdpfw",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=f"{BASE}/openapi.json",
+        redirect_slashes=False,
+        generate_unique_id_function=openapi.operation_id,
+    )
+    app.state.firewall = firewall
+    app.state.tokens = tokens_
+    app.include_router(health.root)
+    app.include_router(metrics.root)
+    for module in (health, interfaces, sets, entries, addresses, policy, tokens):
+        app.include_router(module.router, prefix=BASE)
+    errors.install(app)
+    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
+    app.add_middleware(Gate, tokens=tokens_, trust=trust or Trust(), names=frozenset(names))
+    return app

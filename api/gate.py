@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every request passes first: its number, who sends it and whether they may, HEAD, the access log.
+
+Reading needs the role `read` and everything else `write`, unless the endpoint asks for more: a new endpoint is
+closed until somebody opens it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import secrets
+import time
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.auth import ANONYMOUS, Caller, Role, Tokens, Trust
+from api.errors import problem_of
+from api.transport import PEER
+from xdpfw.model.errors import NotAllowed, Unreadable, XdpfwError
+
+log = logging.getLogger("xdpfw.api")
+
+SAFE = {"GET", "HEAD", "OPTIONS"}
+OPEN = {"/healthz"}
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """ASGI middleware. `names`: host names beside the loopback's under which the TCP listener may be called."""
+
+    app: ASGIApp
+    tokens: Tokens
+    trust: Trust = field(default_factory=Trust)
+    names: Collection[str] = ()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        began = time.monotonic()
+        number = secrets.token_hex(6)
+        answered = 0
+
+        async def numbered(message: Message) -> None:
+            nonlocal answered
+            if message["type"] == "http.response.start":
+                answered = message["status"]
+                message["headers"] = [*message.get("headers", []), (b"x-request-id", number.encode())]
+            elif scope["method"] == "HEAD":
+                message = {**message, "body": b""}
+            await send(message)
+
+        caller = ANONYMOUS
+        try:
+            caller = self._admit(scope)
+        except XdpfwError as error:
+            await problem_of(error)(scope, receive, numbered)
+        else:
+            await self.app(_inner(scope, caller, number), receive, numbered)
+        finally:
+            # quoted: a path may hold line breaks; without the query and the headers: they may hold secrets
+            seconds = time.monotonic() - began
+            level = logging.DEBUG if scope["method"] in SAFE else logging.INFO
+            log.log(
+                level,
+                "%s %r %s %.1f ms %s %s",
+                scope["method"],
+                scope["path"],
+                answered,
+                seconds * 1e3,
+                caller.name,
+                number,
+            )
+
+    def _admit(self, scope: Scope) -> Caller:
+        headers = Headers(scope)
+        peer = scope.get("state", {}).get(PEER)
+        if peer is None:
+            self._check_host(headers)
+        _check_origin(headers)
+        if peer is not None:
+            caller = self.trust.admit(peer)
+        elif scope["path"] in OPEN:
+            return ANONYMOUS
+        else:
+            caller = self._bearer(headers)
+        caller.need(Role.READ if scope["method"] in SAFE else Role.WRITE)
+        return caller
+
+    def _check_host(self, headers: Headers) -> None:
+        """A page in a browser on this host can reach the loopback under a name of its own (DNS rebinding); the Host
+        header gives it away."""
+        host = headers.one("host") or ""
+        if not _is_loopback(host) and _hostname(host) not in self.names:
+            raise NotAllowed(f"this server is not called {host!r}; use 127.0.0.1, [::1] or localhost")
+
+    def _bearer(self, headers: Headers) -> Caller:
+        scheme, _, token = (headers.one("authorization") or "").partition(" ")
+        if scheme.lower() != "bearer":
+            ANONYMOUS.need(Role.READ)
+        return self.tokens.identify(token.strip())
+
+
+class Headers:
+    """Request headers that must not be there twice."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._pairs: list[tuple[bytes, bytes]] = scope["headers"]
+
+    def one(self, name: str) -> str | None:
+        values = [value for key, value in self._pairs if key == name.encode()]
+        if len(values) > 1:
+            raise Unreadable(f"the header {name} is there {len(values)} times")
+        return values[0].decode("latin-1").strip() if values else None
+
+
+def _check_origin(headers: Headers) -> None:
+    """A browser names the page that sends the request; only this server's own pages may."""
+    origin, host = headers.one("origin"), headers.one("host") or ""
+    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        raise NotAllowed(f"pages of {origin!r} may not call this server")
+
+
+def _hostname(host: str) -> str:
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_loopback(host: str) -> bool:
+    name = _hostname(host)
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"
+
+
+def _inner(scope: Scope, caller: Caller, number: str) -> Scope:
+    """HEAD is answered as GET without its body, so that it cannot differ."""
+    head = scope["method"] == "HEAD"
+    state = {**scope.get("state", {}), "caller": caller, "request_id": number, "head": head}
+    return {**scope, "method": "GET" if head else scope["method"], "state": state}

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The OpenAPI document: what FastAPI derives, with units, errors, and the bodies that endpoints read themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+
+from api.schemas import EntriesPatch
+from xdpfw.model.views import EntryView
+
+DESCRIPTION = """Block IP ranges in the network driver, and see who is talking.
+
+Counts are integers; rates are per second; times are RFC 3339 in UTC; durations are seconds, or text such as 90s, 15m,
+1h, 7d. Every write takes `?dry_run=true` and `?force=true`, and answers with `revision` and `changed`. Errors are
+problem documents (RFC 9457)."""
+
+UNITS = {
+    "packets": "Packets",
+    "bytes": "Bytes, whole frames",
+    "pps": "Packets per second over the last two seconds",
+    "bps": "Bits per second over the last two seconds",
+    "ttl": "Seconds that are left; null is for ever",
+    "uptime": "Seconds",
+    "mtu": "Bytes",
+    "expires_at": "When it stops matching; null is never",
+    "revision": "Number of the last accepted change",
+    "changed": "Whether the write had an effect",
+    "next": "Cursor of the next page; null at the end",
+    "total": "How many there are over all pages",
+}
+PROBLEM = {
+    "type": "object",
+    "description": "Problem document (RFC 9457)",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string", "format": "uri-reference"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "What is wrong, and what to do about it"},
+        "errors": {
+            "type": "array",
+            "maxItems": 100,
+            "items": {
+                "type": "object",
+                "required": ["pointer", "detail"],
+                "properties": {
+                    "pointer": {"type": "string", "description": "JSON pointer, `line N`, or `?parameter`"},
+                    "detail": {"type": "string"},
+                },
+            },
+        },
+    },
+    "examples": [
+        {
+            "type": "urn:problem-type:xdpfw:invalid-input",
+            "title": "Invalid input",
+            "status": 422,
+            "detail": "'10.0.0.1/8' has host bits set; did you mean 10.0.0.0/8?",
+        }
+    ],
+}
+ANSWER = {
+    "description": "Refused; nothing was changed",
+    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+READ_ERRORS = ("401", "403", "404", "422", "503")
+WRITE_ERRORS = ("400", "401", "403", "404", "409", "412", "413", "415", "422", "503", "507")
+
+
+def operation_id(route: APIRoute) -> str:
+    """The name of the endpoint's function: stable, unique, and a good method name in a generated client."""
+    return route.name
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        schema = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes)
+        _add_components(schema)
+        for path, method, operation in _operations(schema):
+            _add_errors(operation, WRITE_ERRORS if method != "get" else READ_ERRORS)
+            operation["security"] = [] if path == "/healthz" else [{"token": []}]
+        app.openapi_schema = schema
+    return app.openapi_schema
+
+
+def _operations(schema: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in schema["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+def _add_components(schema: dict[str, Any]) -> None:
+    components = schema.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    patch = EntriesPatch.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update(patch.pop("$defs", {}))
+    schemas["EntriesPatch"] = patch
+    schemas["Problem"] = PROBLEM
+    assert EntryView.__name__ in schemas
+    for model in schemas.values():
+        for name, field in model.get("properties", {}).items():
+            if name in UNITS and "$ref" not in field:
+                field.setdefault("description", UNITS[name])
+    components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer", "description": "On TCP only"}}
+
+
+def _add_errors(operation: dict[str, Any], statuses: tuple[str, ...]) -> None:
+    for status in statuses:
+        operation["responses"][status] = ANSWER

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters that many calls share: names, prefixes, durations, write options, paging."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from fastapi import Depends, Header, Path, Query, Request
+from pydantic import AfterValidator
+
+from xdpfw.model.errors import Fault, InvalidInput
+from xdpfw.model.prefix import Address, Prefix, parse_address
+from xdpfw.model.requests import TalkerQuery, WriteOptions
+
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+DURATION = re.compile(r"([0-9]{1,10})([smhd]?)")
+SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+MAX_TTL = 100 * 366 * 86400
+"""A century: beyond it, an entry without ttl (for ever) is meant. Keeps times well inside 64-bit nanoseconds."""
+MAX_TEXT = 256
+DEFAULT_LIMIT, MAX_LIMIT = 100, 10_000
+
+
+def set_name(text: str) -> str:
+    if not NAME.fullmatch(text):
+        raise ValueError(f"{text!r} is not a name: a small letter, then up to 62 small letters, digits, '_' and '-'")
+    return text
+
+
+def interface_name(text: str) -> str:
+    # dev_valid_name() of the kernel: no white space, no '/' nor ':', fewer than 16 bytes
+    if not 0 < len(text.encode("utf-8", "replace")) < 16 or re.search(r"[\s/:]", text) or text in {".", ".."}:
+        raise ValueError(f"{text!r} cannot be the name of an interface")
+    return text
+
+
+def duration(value: int | str) -> int:
+    """Seconds from a number or from text such as `90s`, `15m`, `1h`, `7d`."""
+    match = DURATION.fullmatch(str(value))
+    seconds = int(match[1]) * SECONDS[match[2]] if match else 0
+    if not 0 < seconds <= MAX_TTL:
+        raise ValueError(f"{value!r} is not a duration: seconds, or 90s, 15m, 1h, 7d; at least 1 s, at most a century")
+    return seconds
+
+
+def label(text: str) -> str:
+    """A comment or the like: shown in tables and lists, so one line of printable text."""
+    if len(text) > MAX_TEXT or not text.isprintable():
+        raise ValueError(f"at most {MAX_TEXT} printable characters, without line breaks")
+    return text
+
+
+def origin_name(text: str) -> str:
+    if not 0 < len(text) <= 64 or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError(f"{text!r} is not an origin: 1 to 64 printable ASCII characters without spaces")
+    return text
+
+
+SetName = Annotated[str, Path(description="Name of the set", examples=["block"]), AfterValidator(set_name)]
+InterfaceName = Annotated[
+    str, Path(description="Name of the interface", examples=["eth0"]), AfterValidator(interface_name)
+]
+OriginQuery = Annotated[
+    str | None,
+    Query(description="Only the claims of this origin", examples=["fail2ban:sshd"]),
+    AfterValidator(lambda text: text if text is None else origin_name(text)),
+]
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="At most so many items")]
+Cursor = Annotated[
+    str | None, Query(max_length=200, description="`next` of the page before: a position, not a snapshot")
+]
+
+
+async def _path_prefix(
+    prefix: Annotated[str, Path(description="Prefix; its slash as is or %2F", examples=["203.0.113.0/24"])],
+) -> Prefix:
+    return Prefix.parse(prefix)
+
+
+async def _path_address(
+    ip: Annotated[str, Path(description="One IPv4 or IPv6 address", examples=["203.0.113.7"])],
+) -> Address:
+    return parse_address(ip)
+
+
+async def _within(
+    within: Annotated[str | None, Query(description="Only what lies in this prefix", examples=["10.0.0.0/8"])] = None,
+) -> Prefix | None:
+    try:
+        return None if within is None else Prefix.parse(within)
+    except InvalidInput as error:
+        raise type(error)(error.detail, [Fault("?within", error.detail)]) from None
+
+
+PathPrefix = Annotated[Prefix, Depends(_path_prefix)]
+PathAddress = Annotated[Address, Depends(_path_address)]
+Within = Annotated[Prefix | None, Depends(_within)]
+
+
+async def _write_options(
+    request: Request,
+    dry_run: Annotated[bool, Query(description="Answer what would change; change nothing")] = False,
+    force: Annotated[bool, Query(description="Override the guards (409), never validation")] = False,
+    if_match: Annotated[str | None, Header(description="Only if the resource still has this ETag, else 412")] = None,
+) -> WriteOptions:
+    client = request.client
+    return WriteOptions(dry_run=dry_run, force=force, if_match=if_match, peer=client.host if client else None)
+
+
+Options = Annotated[WriteOptions, Depends(_write_options)]
+
+
+async def _talker_query(
+    within: Within,
+    sort: Annotated[Literal["bytes", "packets", "bps", "pps"], Query(description="Ranked by this")] = "bytes",
+    of: Annotated[Literal["total", "passed", "dropped"], Query(description="…of this traffic")] = "total",
+    order: Annotated[Literal["desc", "asc"], Query(description="Greatest first (desc) or smallest first")] = "desc",
+    limit: Annotated[int, Query(ge=1, le=1000, description="At most so many talkers")] = 10,
+    family: Annotated[Literal["4", "6"] | None, Query(description="Only IPv4 or IPv6 talkers")] = None,
+) -> TalkerQuery:
+    number = {None: None, "4": 4, "6": 6}[family]
+    return TalkerQuery(sort, of, order, limit, number, within)  # type: ignore[arg-type]
+
+
+Talkers = Annotated[TalkerQuery, Depends(_talker_query)]

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Alive, ready, status, doctor."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from api.answers import CheckPage, Health
+from api.bodies import StrictRoute
+from api.deps import Service
+from api.errors import problem
+from xdpfw.model.errors import Fault
+from xdpfw.model.views import StatusView
+
+root = APIRouter(tags=["health"], route_class=StrictRoute)
+router = APIRouter(tags=["health"], route_class=StrictRoute)
+
+
+@root.get("/healthz", summary="Alive")
+async def healthz() -> Health:
+    """The daemon answers. Needs no token."""
+    return Health("ok")
+
+
+@root.get("/readyz", summary="Ready to enforce", response_model=Health)
+async def readyz(firewall: Service) -> Health | Response:
+    """503 with the reasons when something that is wanted is not enforced."""
+    problems = await firewall.problems()
+    if not problems:
+        return Health("ready")
+    faults = [Fault("", text) for text in problems]
+    return problem(503, "Not ready", "; ".join(problems), kind="not-ready", faults=faults)
+
+
+@router.get("/status", summary="Status")
+async def get_status(firewall: Service) -> StatusView:
+    """Version, revision, interfaces, map fill, the operation under way, kernel features."""
+    return await firewall.status()
+
+
+@router.get("/doctor", summary="Health checks of kernel and machine")
+async def get_doctor(firewall: Service) -> CheckPage:
+    """What was looked at, how it is, what that means and how to mend it."""
+    checks = await firewall.doctor()
+    return CheckPage(checks, None, len(checks))

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Access tokens for TCP."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Request, Response
+
+from api.answers import TokenAnswer, TokenPage, TokenView, gone, marks, page
+from api.auth import Role
+from api.bodies import StrictRoute
+from api.deps import Service, TokenStore, check_fresh, need_admin
+from api.params import DEFAULT_LIMIT, Cursor, Limit, Options
+from api.schemas import TokenBody
+from xdpfw.clock import to_datetime
+from xdpfw.model.views import Written
+from xdpfw.store.port import TokenRecord
+from xdpfw.versions import check_match
+
+router = APIRouter(tags=["tokens"], route_class=StrictRoute, dependencies=[Depends(need_admin)])
+
+TokenId = Annotated[str, Path(description="Id of the token", examples=["5f0c9a1e"])]
+
+
+@router.get("/tokens", summary="List tokens")
+async def list_tokens(
+    request: Request,
+    response: Response,
+    tokens: TokenStore,
+    limit: Limit = DEFAULT_LIMIT,
+    cursor: Cursor = None,
+) -> TokenPage:
+    """Without their secrets, which nobody has but their owners."""
+    check_fresh(request, tokens.etag)
+    response.headers["ETag"] = tokens.etag
+    return TokenPage(*page([_view(record) for record in tokens.list()], "id", limit, cursor))
+
+
+@router.post("/tokens", summary="Make a token", status_code=201)
+async def create_token(
+    firewall: Service, tokens: TokenStore, response: Response, options: Options, body: TokenBody
+) -> TokenAnswer:
+    """The secret is in this answer and never shown again."""
+    check_match(options.if_match, tokens.etag)
+    role = Role[body.role.upper()]
+    record, secret = tokens.draft(body.name, role)
+    written = Written(firewall.revision, True, created=True, dry_run=options.dry_run)
+    if options.dry_run:
+        response.status_code = 200
+    else:
+        await asyncio.to_thread(tokens.add, record)
+    marks(response, written)
+    return TokenAnswer(
+        id=record.id,
+        name=record.name,
+        role=record.role,
+        created_at=to_datetime(record.created),
+        secret=None if options.dry_run else secret,
+        revision=written.revision,
+        changed=True,
+        dry_run=options.dry_run,
+    )
+
+
+@router.delete("/tokens/{id}", summary="Revoke a token", status_code=204, response_model=None)
+async def revoke_token(firewall: Service, tokens: TokenStore, id: TokenId, options: Options) -> Response | Written:
+    """It is refused from now on, also on connections that are open."""
+    check_match(options.if_match, tokens.etag)
+    tokens.get(id)
+    written = Written(firewall.revision, True, dry_run=options.dry_run)
+    if not options.dry_run:
+        await asyncio.to_thread(tokens.revoke, id)
+    return gone(written) or written
+
+
+def _view(record: TokenRecord) -> TokenView:
+    return TokenView(record.id, record.name, record.role, to_datetime(record.created))

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bodies of requests. Fields that are not named here are refused: a misspelt `tll` must not become "for ever"."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StrictStr,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from api.params import duration, label, origin_name
+from xdpfw.model.errors import InvalidInput
+from xdpfw.model.interface import AttachMode
+from xdpfw.model.policy import DEFAULT_ORIGIN, PolicyMode
+from xdpfw.model.prefix import Prefix
+from xdpfw.model.reason import Verdict
+
+LAST_YEAR = 2200
+
+
+def _prefix(value: Any) -> Prefix:
+    if not isinstance(value, str):
+        raise PydanticCustomError("prefix_type", 'a prefix is text, such as "203.0.113.0/24"')
+    try:
+        return Prefix.parse(value)
+    except InvalidInput as error:
+        raise PydanticCustomError("prefix", "{detail}", {"detail": error.detail}) from None
+
+
+def _seconds(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError("a duration is a whole number of seconds, or text such as 90s, 15m, 1h, 7d")
+    return duration(value)
+
+
+def _instant(value: Any) -> datetime:
+    if not isinstance(value, str):
+        raise ValueError("a time is text as in RFC 3339, such as 2030-01-02T03:04:05Z")
+    try:
+        instant = datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError(f"{value!r} is not a time as in RFC 3339, such as 2030-01-02T03:04:05Z") from None
+    if instant.tzinfo is None:
+        raise ValueError(f"{value!r} has no time zone; end it with Z for UTC")
+    if not 1970 < instant.year <= LAST_YEAR:
+        raise ValueError(f"{value!r} lies outside the years 1971 to {LAST_YEAR}")
+    return instant.astimezone(UTC)
+
+
+def _ethertype(value: Any) -> int:
+    """`0x88cc` or 35020. Below 0x600 it would be a length (IEEE 802.3, 3.2.6)."""
+    try:
+        number = int(value, 16) if isinstance(value, str) and value.startswith("0x") else value
+    except ValueError:
+        number = None
+    if isinstance(number, bool) or not isinstance(number, int) or not 0x600 <= number <= 0xFFFF:
+        raise ValueError(f"{value!r} is not an EtherType: 0x0600 to 0xffff")
+    return number
+
+
+PrefixText = Annotated[
+    Prefix,
+    PlainValidator(_prefix),
+    WithJsonSchema({"type": "string", "description": "IPv4 or IPv6 prefix or address", "examples": ["203.0.113.0/24"]}),
+]
+Seconds = Annotated[
+    int,
+    PlainValidator(_seconds),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1},
+                {"type": "string", "pattern": "^[0-9]{1,10}[smhd]?$"},
+            ],
+            "description": "Seconds, or text such as 90s, 15m, 1h, 7d",
+            "examples": [3600, "1h"],
+        }
+    ),
+]
+Instant = Annotated[
+    datetime,
+    PlainValidator(_instant),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2030-01-02T03:04:05Z"]}),
+]
+EtherType = Annotated[
+    int,
+    PlainValidator(_ethertype),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer"}], "examples": ["0x88cc"]}),
+]
+Comment = Annotated[StrictStr, AfterValidator(label), Field(description="One line for people", examples=["scanner"])]
+Origin = Annotated[
+    StrictStr, AfterValidator(origin_name), Field(description="Who claims this", examples=["fail2ban:sshd"])
+]
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Timed(Body):
+    """No ttl and no expires_at: for ever."""
+
+    ttl: Seconds | None = None
+    expires_at: Instant | None = None
+    comment: Comment = ""
+    origin: Origin = DEFAULT_ORIGIN
+
+    @model_validator(mode="after")
+    def _one_end(self) -> _Timed:
+        if self.ttl is not None and self.expires_at is not None:
+            raise ValueError("give ttl or expires_at, not both")
+        return self
+
+
+class EntryBody(_Timed):
+    """What one origin says about one prefix."""
+
+
+class AddedEntry(_Timed):
+    prefix: PrefixText
+
+
+def _object(value: Any) -> Any:
+    return {"prefix": value} if isinstance(value, str) else value
+
+
+class EntriesPatch(Body):
+    """All or nothing. A prefix may not stand in both lists."""
+
+    add: list[Annotated[AddedEntry, BeforeValidator(_object, json_schema_input_type=str | AddedEntry)]] = Field(
+        default=[],
+        description="Prefixes, or objects with a ttl, comment or origin",
+        examples=[["192.0.2.1"]],
+    )
+    remove: list[PrefixText] = Field(default=[], description="Prefixes that must be there")
+
+
+class InterfaceBody(Body):
+    mode: AttachMode = Field(default=AttachMode.AUTO, description="auto: native, else generic with a warning")
+
+
+class SetBody(Body):
+    comment: Comment = ""
+
+
+class PolicyPatch(Body):
+    """What is left out stays as it is."""
+
+    default: Verdict | None = Field(default=None, description="Verdict on what no row decides")
+    mode: PolicyMode | None = Field(default=None, description="monitor counts what would be dropped, and passes it")
+    ethertypes: list[EtherType] | None = Field(
+        None,
+        max_length=8,
+        description="What passes under default drop beside IP and ARP",
+        examples=[["0x88cc"]],
+    )
+
+
+class TokenBody(Body):
+    name: Annotated[StrictStr, AfterValidator(label), Field(min_length=1, examples=["grafana"])]
+    role: Literal["read", "write", "admin"] = Field(
+        description="read: GET; write: all writes but admin's; admin: also tokens and interfaces"
+    )

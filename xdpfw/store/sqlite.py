@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The store on disk: SQLite in WAL mode (https://sqlite.org/wal.html), `synchronous=FULL`, so that what was committed
+outlives a power cut.
+
+Claims are kept per set and family as one packed blob with an overlay of rows (a row without a record is a tombstone):
+one changed prefix is one small row, also in a set of a million, and a million are one blob. A change of very many rows,
+or an overlay that has grown long, becomes the new blob.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xdpfw.clock import ClockAnchor
+from xdpfw.model.errors import StoreError
+from xdpfw.model.interface import AttachMode
+from xdpfw.model.policy import Policy, PolicyMode, Row
+from xdpfw.model.prefix import Family
+from xdpfw.model.reason import Verdict
+from xdpfw.policy.sets import BULK_ROWS, CLAIM, Edit, SetInfo, Sets
+from xdpfw.policy.strings import Strings
+from xdpfw.policy.table import Records, SortedTable
+from xdpfw.store.packing import pack, pack_bases, slices, unpack, unpack_bases
+from xdpfw.store.port import Saved, StoredChange, TokenRecord
+from xdpfw.store.schema import migrate
+from xdpfw.traffic import Epoch
+
+BUSY_SECONDS = 5.0
+WAL_LIMIT = 64 << 20
+"""Bytes of write-ahead log that are kept on disk after a large write."""
+DAMAGED = (
+    "the database is damaged; stop the daemon (filters stay in force), move the file and those beside it away, and put "
+    "back a copy or import the sets anew"
+)
+
+Table = tuple[int, Family]
+
+
+class SqliteStore:
+    """One connection, used by one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or make the database; its directory and itself are for this user alone. Raises StoreError."""
+        self._path = path
+        self._lock = threading.Lock()
+        self._overlay: Counter[Table] = Counter()
+        self._origins_saved = self._comments_saved = 1
+        with self._errors():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Made here, because SQLite would make it readable for others. The log beside it takes over its mode.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            path.chmod(0o600)
+            self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        try:
+            with self._errors():
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = FULL")
+                self._db.execute("PRAGMA foreign_keys = ON")
+                self._db.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT}")
+            with self._transaction():
+                migrate(self._db, path)
+        except StoreError:
+            self._db.close()
+            raise
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(_advice(self._path, error)) from error
+        except OSError as error:
+            raise StoreError(f"{self._path}: {error.strerror}; check the disk and the owner of --state-dir") from error
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All or nothing. Raises StoreError."""
+        with self._lock, self._errors():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._db.execute("COMMIT")
+            except BaseException:
+                # a full disk makes SQLite roll back by itself
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    # reading
+
+    def load(self) -> Saved:
+        with self._transaction():
+            revision, policy, boot, offset, next_id, bases = self._db.execute(
+                "SELECT revision, policy, boot, clock_offset, next_set_id, bases FROM state"
+            ).fetchone()
+            return Saved(
+                revision,
+                self._load_sets(next_id),
+                _policy_of(policy),
+                {name: AttachMode(mode) for name, mode in self._db.execute("SELECT name, mode FROM interfaces")},
+                None if boot is None else ClockAnchor(boot, offset),
+                unpack_bases(bases or b""),
+                self._load_epochs(),
+            )
+
+    def _load_epochs(self) -> dict[str, Epoch]:
+        rows = self._db.execute("SELECT * FROM epochs")
+        return {name: Epoch(since, (a, b, c, d)) for name, since, a, b, c, d in rows}
+
+    def _load_sets(self, next_id: int) -> Sets:
+        rows = self._db.execute("SELECT id, name, comment FROM sets ORDER BY id")
+        infos = [SetInfo(*row) for row in rows]
+        tables: dict[Table, Records] = {}
+        for info in infos:
+            for family, dtype in CLAIM.items():
+                tables[info.id, family] = self._load_table((info.id, family), dtype)
+        origins, comments = self._texts("origins"), self._texts("comments")
+        sets = Sets.restored(infos, tables, origins, comments, next_id)
+        # Numbers of texts that nothing uses any more are given out again.
+        self._origins_saved, self._comments_saved = sets.origins.next_number, sets.comments.next_number
+        return sets
+
+    def _load_table(self, table: Table, dtype: np.dtype[Any]) -> Records:
+        found = self._db.execute("SELECT records FROM blobs WHERE set_id = ? AND family = ?", table).fetchone()
+        records = unpack(found[0], dtype) if found else np.empty(0, dtype)
+        overlay = self._db.execute(
+            "SELECT key, record FROM overlay WHERE set_id = ? AND family = ? ORDER BY key", table
+        ).fetchall()
+        self._overlay[table] = len(overlay)
+        if not overlay:
+            return records
+        written = np.frombuffer(b"".join(record for _, record in overlay if record is not None), dtype)
+        gone = np.array([key for key, record in overlay if record is None], dtype["key"])
+        return SortedTable.of(records).merge(written, gone).array()
+
+    def _texts(self, table: str) -> dict[int, str]:
+        return dict(self._db.execute(f"SELECT id, text FROM {table}"))
+
+    # writing
+
+    def save(self, change: StoredChange) -> None:
+        with self._transaction():
+            self._db.execute("UPDATE state SET revision = ?", (change.revision,))
+            if change.policy:
+                self._db.execute("UPDATE state SET policy = ?", (_policy_text(change.policy),))
+            if change.anchor:
+                values = (change.anchor.boot, change.anchor.offset)
+                self._db.execute("UPDATE state SET boot = ?, clock_offset = ?", values)
+            if change.bases is not None:
+                self._db.execute("UPDATE state SET bases = ?", (pack_bases(change.bases),))
+            self._save_interfaces(change.interfaces or {})
+            self._save_epochs(change.epochs or {})
+            saved = self._save_edit(change.edit) if change.edit else None
+        # Only now: what was rolled back was not saved.
+        if saved:
+            self._overlay.update(saved.overlay)
+            self._origins_saved, self._comments_saved = saved.origins, saved.comments
+
+    def _save_interfaces(self, interfaces: Mapping[str, AttachMode | None]) -> None:
+        for name, mode in interfaces.items():
+            if mode is None:
+                self._db.execute("DELETE FROM interfaces WHERE name = ?", (name,))
+            else:
+                self._db.execute("INSERT OR REPLACE INTO interfaces VALUES (?, ?)", (name, mode.value))
+
+    def _save_epochs(self, epochs: Mapping[str, Epoch | None]) -> None:
+        for name, epoch in epochs.items():
+            if epoch is None:
+                self._db.execute("DELETE FROM epochs WHERE name = ?", (name,))
+            else:
+                self._db.execute(
+                    "INSERT OR REPLACE INTO epochs VALUES (?, ?, ?, ?, ?, ?)", (name, epoch.since, *epoch.totals)
+                )
+
+    def _save_edit(self, edit: Edit) -> _Marks:
+        self._db.executemany("DELETE FROM sets WHERE id = ?", [(id,) for id in edit.dropped])
+        if edit.defined:
+            self._save_infos(edit.sets.infos())
+        marks = _Marks(
+            Counter(self._overlay),
+            self._save_texts("origins", edit.sets.origins, self._origins_saved),
+            self._save_texts("comments", edit.sets.comments, self._comments_saved),
+        )
+        for table in edit.rows.keys() | edit.gone.keys() | edit.bulk:
+            if table[0] not in edit.dropped:
+                marks.overlay[table] = self._save_table(edit, table)
+        return marks
+
+    def _save_table(self, edit: Edit, table: Table) -> int:
+        """Answers the number of rows in the overlay, at most."""
+        rows, gone = edit.rows.get(table, ()), edit.gone.get(table, ())
+        length = self._overlay[table] + len(rows) + len(gone)
+        if table in edit.bulk or length > BULK_ROWS:
+            blob = pack(edit.sets.table(*table).array())
+            self._db.execute("DELETE FROM overlay WHERE set_id = ? AND family = ?", table)
+            self._db.execute("INSERT OR REPLACE INTO blobs VALUES (?, ?, ?)", (*table, blob))
+            return 0
+        width = CLAIM[table[1]]["key"].itemsize
+        written: list[tuple[int, int, bytes, bytes | None]] = []
+        if len(rows):
+            written += [(*table, record[:width], record) for record in slices(rows)]
+        if len(gone):
+            written += [(*table, key, None) for key in slices(gone)]
+        self._db.executemany("INSERT OR REPLACE INTO overlay VALUES (?, ?, ?, ?)", written)
+        return length
+
+    def _save_infos(self, infos: Sequence[SetInfo]) -> None:
+        for info in infos:
+            self._db.execute(
+                "INSERT INTO sets VALUES (?, ?, ?)"
+                " ON CONFLICT (id) DO UPDATE SET name = excluded.name, comment = excluded.comment",
+                (info.id, info.name, info.comment),
+            )
+        highest = max(info.id for info in infos)
+        self._db.execute("UPDATE state SET next_set_id = max(next_set_id, ?)", (highest + 1,))
+
+    def _save_texts(self, table: str, texts: Strings, first: int) -> int:
+        """Save texts numbered `first` and up; answers the first number that is not saved yet."""
+        new = texts.items(first)
+        self._db.executemany(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", new.items())
+        return max(new, default=first - 1) + 1
+
+    # tokens
+
+    def tokens(self) -> list[TokenRecord]:
+        with self._transaction():
+            return [TokenRecord(*row) for row in self._db.execute("SELECT id, name, role, digest, created FROM tokens")]
+
+    def add_token(self, record: TokenRecord) -> None:
+        with self._transaction():
+            values = (record.id, record.name, record.role, record.digest, record.created)
+            self._db.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?)", values)
+
+    def remove_token(self, id: str) -> None:
+        with self._transaction():
+            self._db.execute("DELETE FROM tokens WHERE id = ?", (id,))
+
+
+@dataclass(frozen=True, slots=True)
+class _Marks:
+    """How far a transaction has got: rows in the overlays, first numbers of texts that are not saved."""
+
+    overlay: Counter[Table]
+    origins: int
+    comments: int
+
+
+def _policy_text(policy: Policy) -> str:
+    rows = [[row.id, row.source, row.verdict.value] for row in policy.rows]
+    return json.dumps(
+        {"default": policy.default, "mode": policy.mode, "rows": rows, "ethertypes": list(policy.ethertypes)}
+    )
+
+
+def _policy_of(text: str | None) -> Policy:
+    if text is None:
+        return Policy()
+    document: dict[str, Any] = json.loads(text)
+    return Policy(
+        Verdict(document["default"]),
+        PolicyMode(document["mode"]),
+        tuple(Row(id, source, Verdict(verdict)) for id, source, verdict in document["rows"]),
+        tuple(document["ethertypes"]),
+    )
+
+
+def _advice(path: Path, error: sqlite3.Error) -> str:
+    """What went wrong, and what to do about it. Primary result codes: https://sqlite.org/rescode.html"""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    what = {
+        sqlite3.SQLITE_BUSY: "another program holds the database locked; close it there (a sqlite3 shell?) and repeat",
+        sqlite3.SQLITE_LOCKED: "another program holds the database locked; close it there and repeat",
+        sqlite3.SQLITE_FULL: "the disk is full; make room there and repeat",
+        sqlite3.SQLITE_IOERR: "the disk does not read or write; look at the kernel's log and the room left on it",
+        sqlite3.SQLITE_READONLY: "it cannot be written; check the mount and who owns the state directory",
+        sqlite3.SQLITE_PERM: "it cannot be opened; check who owns the state directory",
+        sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check the mount and who owns the state directory",
+        sqlite3.SQLITE_CORRUPT: DAMAGED,
+        sqlite3.SQLITE_NOTADB: DAMAGED,
+    }.get(code, "this is unexpected")
+    return f"{path}: {what} ({error})"
