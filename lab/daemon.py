@@ -56,8 +56,12 @@ class Daemon:
         assert self.process is not None
         if self.process.poll() is not None:
             raise RuntimeError(f"xdpfw serve ended with status {self.process.returncode}\n{self.tail()}")
+        return self.answers("/readyz")
+
+    def answers(self, path: str) -> bool:
+        """Whether a GET is answered with 200, if at all."""
         try:
-            return self.rest.call("GET", "/readyz").status == 200
+            return self.rest.call("GET", path).status == 200
         except OSError:
             return False
 
@@ -91,3 +95,8 @@ class Daemon:
             check=check,
             timeout=120,
         )
+
+    def offline_detach(self) -> None:
+        """The way out that needs no daemon."""
+        where = ("--state-dir", str(self.state), "--instance", self.instance)
+        subprocess.run([str(XDPFW), "detach", "--all", "--offline", *where], check=True, timeout=60)

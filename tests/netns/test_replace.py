@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A million prefixes replaced under traffic: no packet leaks, none is wrongly dropped, and single blocks do not wait."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from lab import prefixes
+from lab.daemon import Daemon
+from lab.flow import Flow
+from lab.network import Network
+from lab.rest import Answer
+from tests.netns.conftest import Site, attach_all
+
+pytestmark = pytest.mark.netns
+
+COUNT = 1_000_000
+RATE = 8_000
+SOURCES = 500
+P99 = 0.5
+"""Seconds that one block may take during an import."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    site: Site
+    flow: Flow
+    second: Answer
+    latencies: list[float]
+    singles: list[str]
+
+
+def replace(daemon: Daemon, listing: list[str]) -> Answer:
+    return daemon.rest.call("PUT", "sets/block/entries?force=true", prefixes.body(listing), kind="text/plain")
+
+
+def block_singles(site: Site, busy: threading.Thread) -> tuple[list[str], list[float]]:
+    """Block one host after the other while something else is under way."""
+    hosts, latencies = [], []
+    connection = site.daemon.rest.open()
+    while busy.is_alive() and len(hosts) < 5_000:
+        host = f"192.0.2.{len(hosts) % 256}" if len(hosts) < 256 else f"2001:db8:ffff::{len(hosts):x}"
+        began = time.monotonic()
+        site.daemon.rest.must("PUT", f"sets/block/entries/{host}", {"origin": "single"}, keep=connection)
+        latencies.append(time.monotonic() - began)
+        hosts.append(host)
+        busy.join(0.02)
+    connection.close()
+    return hosts, latencies
+
+
+@pytest.fixture(scope="module")
+def outcome(tools: None) -> Iterator[Outcome]:
+    pool = prefixes.make(COUNT * 3 // 2)
+    first, second = pool[:COUNT], pool[COUNT // 2 :]
+    both = random.Random(1).sample(pool[COUNT // 2 : COUNT], SOURCES)
+    with Network(1) as network:
+        daemon = Daemon(network.firewall, network.home, arguments=("--listen", "none", *attach_all(network))).start()
+        site = Site(network, daemon)
+        daemon.rest.timeout = 120
+        answer = replace(daemon, first)
+        assert answer.status == 200, answer.body
+        assert answer.json()["total"] == COUNT
+        sources = {
+            "blocked": [prefixes.inside(prefix) for prefix in both],
+            "clean": [f"198.51.100.{n}" for n in range(1, 255)] + [f"fd00:1::{n:x}" for n in range(256)],
+        }
+        flow = Flow(network, network.clients[0], sources, RATE)
+        answers: list[Answer] = []
+        importing = threading.Thread(target=lambda: answers.append(replace(daemon, second)))
+        importing.start()
+        singles, latencies = block_singles(site, importing)
+        importing.join()
+        flow.wait(RATE // 2)
+        flow.stop()
+        yield Outcome(site, flow, answers[0], latencies, singles)
+
+
+def test_replace_is_one_step(outcome: Outcome) -> None:
+    assert outcome.second.status == 200, outcome.second.body
+    written = outcome.second.json()
+    assert (written["added"], written["removed"], written["kept"]) == (COUNT // 2, COUNT // 2, COUNT // 2)
+
+
+def test_no_packet_from_what_stays_blocked_leaks(outcome: Outcome) -> None:
+    assert outcome.flow.sent["blocked"] > SOURCES
+    assert outcome.flow.received["blocked"] == 0
+
+
+def test_no_packet_from_elsewhere_is_dropped(outcome: Outcome) -> None:
+    assert outcome.flow.received["clean"] == outcome.flow.sent["clean"]
+
+
+def test_single_blocks_do_not_wait_for_the_import(outcome: Outcome) -> None:
+    """They also outlive it: a claim made while the body travelled is not replaced away."""
+    latencies = sorted(outcome.latencies)
+    assert len(latencies) >= 10
+    p99 = latencies[min(len(latencies) - 1, int(len(latencies) * 0.99))]
+    print(
+        f"single block during the import of {COUNT:,}: median {latencies[len(latencies) // 2] * 1000:.1f} ms, "
+        f"p99 {p99 * 1000:.1f} ms, {len(latencies)} blocks"
+    )
+    assert p99 < P99
+    rest = outcome.site.daemon.rest
+    present = {
+        item["prefix"].partition("/")[0] for item in rest.get("sets/block/entries?origin=single&limit=1000")["items"]
+    }
+    assert set(outcome.singles[:900]) <= present | set(outcome.singles[900:])
+
+
+def test_what_left_the_list_passes_and_what_came_is_dropped(outcome: Outcome) -> None:
+    pool = prefixes.make(COUNT * 3 // 2)
+    rest = outcome.site.daemon.rest
+    for prefix, verdict in ((pool[0], "pass"), (pool[-1], "drop")):
+        assert rest.get(f"addresses/{prefixes.inside(prefix)}")["verdict"] == verdict
