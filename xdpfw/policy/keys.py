@@ -8,6 +8,8 @@ items; `bytes` that leave this module are padded to their full width.
 
 from __future__ import annotations
 
+import itertools
+import socket
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,6 +21,7 @@ from xdpfw.policy.ops import Keys
 
 Bytes = npt.NDArray[np.uint8]
 Index = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 KEY_BYTES: dict[Family, int] = {4: 5, 6: 17}
 KEY: dict[Family, np.dtype[Any]] = {4: np.dtype("S5"), 6: np.dtype("S17")}
@@ -71,8 +74,8 @@ def lengths(keys: Keys) -> Bytes:
     return octets(keys)[:, -1]
 
 
-def is_host(keys: Keys) -> npt.NDArray[np.bool_]:
-    return lengths(keys) == HOST_LENGTH[family_of(keys)]
+def is_host(keys: Keys) -> Flags:
+    return np.equal(lengths(keys), HOST_LENGTH[family_of(keys)])
 
 
 def order(items: Keys) -> Index:
@@ -121,12 +124,12 @@ def union(*parts: Keys) -> Keys:
     return unique(np.concatenate(filled)) if len(filled) > 1 else (filled[0] if filled else parts[0])
 
 
-def member(items: Keys, table: Keys) -> npt.NDArray[np.bool_]:
+def member(items: Keys, table: Keys) -> Flags:
     """Which of `items` are in the sorted `table`."""
     if not len(table):
         return np.zeros(len(items), np.bool_)
     position = np.minimum(search(table, items), len(table) - 1)
-    return np.asarray(table[position] == items)
+    return np.equal(table[position], items)
 
 
 def _masks(family: Family) -> Bytes:
@@ -148,12 +151,12 @@ def masked(addresses: Bytes, prefix_lengths: Bytes) -> Keys:
     return from_octets(rows)
 
 
-def contains(outer: Keys, inner: Keys) -> npt.NDArray[np.bool_]:
+def contains(outer: Keys, inner: Keys) -> Flags:
     """Elementwise: whether every address of `inner` is one of `outer`."""
     a, b = octets(outer), octets(inner)
     mask = _MASKS[family_of(outer)][a[:, -1]]
     same = ((b[:, :-1] & mask) == a[:, :-1]).all(axis=1)
-    return np.asarray(same & (a[:, -1] <= b[:, -1]))
+    return np.logical_and(same, a[:, -1] <= b[:, -1])
 
 
 def last_keys(keys: Keys) -> Keys:
@@ -191,7 +194,7 @@ def levels(ends: Index) -> list[tuple[Index, Index]]:
     bounds = np.searchsorted(depth[by_depth], np.arange(depth.max() + 2))
     found = []
     above = np.empty(0, np.int64)
-    for first, last in zip(bounds[:-1], bounds[1:], strict=True):
+    for first, last in itertools.pairwise(bounds):
         here = by_depth[first:last]
         parent = above[np.searchsorted(above, here) - 1] if len(above) else np.full(len(here), -1)
         found.append((here, parent))
@@ -209,7 +212,8 @@ def parents(family: Family, keys: Keys) -> Index:
 
 def outermost(keys: Keys) -> Keys:
     """Those of sorted, unique keys that lie in no other."""
-    return keys[depths(subtree_ends(keys)) == 0]
+    roots: Keys = keys[depths(subtree_ends(keys)) == 0]
+    return roots
 
 
 def common_lengths(first: Keys, second: Keys) -> Bytes:
@@ -217,10 +221,28 @@ def common_lengths(first: Keys, second: Keys) -> Bytes:
     a, b = octets(first)[:, :-1], octets(second)[:, :-1]
     bits = np.unpackbits(a ^ b, axis=1)
     differ = bits.any(axis=1)
-    return np.where(differ, bits.argmax(axis=1), bits.shape[1]).astype(np.uint8)
+    shared = np.where(differ, bits.argmax(axis=1), bits.shape[1])
+    return np.asarray(shared, np.uint8)
 
 
 def within(family: Family, prefix: Prefix) -> tuple[bytes, bytes]:
     """First and last possible key inside a prefix, for range look-ups."""
     key = key_of(prefix)
     return key, last_keys(array_of(family, [key]))[0].ljust(KEY_BYTES[family], b"\0")
+
+
+def texts(family: Family, keys: Keys) -> list[str]:
+    """Canonical text of every key (RFC 5952 for IPv6), with its length."""
+    rows = octets(keys)
+    if family == 4:
+        a, b, c, d, length = (rows[:, column].tolist() for column in range(5))
+        return [f"{v}.{w}.{x}.{y}/{z}" for v, w, x, y, z in zip(a, b, c, d, length, strict=True)]
+    addresses, convert = rows[:, :16].tobytes(), socket.inet_ntop
+    found = [
+        f"{convert(socket.AF_INET6, addresses[at : at + 16])}/{length}"
+        for at, length in zip(range(0, len(addresses), 16), rows[:, 16].tolist(), strict=True)
+    ]
+    # The C library spells the end of ::/96 and ::ffff:0:0/96 in dotted decimal.
+    for index in np.flatnonzero(~rows[:, :10].any(axis=1)).tolist():
+        found[index] = str(prefix_of(family, keys[index]))
+    return found

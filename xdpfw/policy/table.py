@@ -7,43 +7,227 @@ height one), so a snapshot costs nothing and one row among a million costs one b
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from xdpfw.policy.keys import Flags, Index, search
+from xdpfw.policy.ops import Keys
+
 Records = npt.NDArray[Any]
 """Structured array with a field `key` of fixed-width bytes, sorted by it, no key twice."""
 
-BLOCK_ROWS = 4096
+BLOCK_ROWS = 2048
+SMALL_BLOCK = BLOCK_ROWS // 8
+"""A block below this is joined with its neighbour when a change comes by."""
 
 
 class SortedTable:
     """Sorted records of one dtype, whose field `key` orders them."""
 
+    __slots__ = ("_blocks", "_count", "_firsts", "dtype")
+
+    def __init__(self, dtype: np.dtype[Any], blocks: Sequence[Records], firsts: Keys | None = None) -> None:
+        """From non-empty blocks in order. `firsts`: the first key of each, if known."""
+        self.dtype = dtype
+        self._blocks = tuple(blocks)
+        self._count = sum(map(len, self._blocks))
+        self._firsts = _first_keys(dtype, self._blocks) if firsts is None else firsts
+
     @classmethod
-    def empty(cls, dtype: np.dtype[Any]) -> SortedTable: ...
+    def empty(cls, dtype: np.dtype[Any]) -> SortedTable:
+        return cls(dtype, ())
+
     @classmethod
     def of(cls, rows: Records) -> SortedTable:
         """From sorted rows without repeated keys (not copied)."""
+        return cls(rows.dtype, _split(rows))
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        return self._count
+
+    def blocks(self) -> Iterator[Records]:
+        return iter(self._blocks)
+
     def array(self) -> Records:
         """All rows, one contiguous array."""
+        return self._join(0, len(self._blocks))
 
-    def blocks(self) -> Iterator[Records]: ...
-    def get(self, key: bytes) -> Records | None:
+    def get(self, key: bytes) -> Any:
         """The row of a key, as a record, or None."""
+        rows = self.range(key, key)
+        return rows[0] if len(rows) else None
 
     def range(self, first: bytes, last: bytes) -> Records:
         """Rows with first <= key <= last."""
+        rows, low, high = self.spans(self._key(first), self._key(last))
+        return rows[low[0] : high[0]]
 
-    def page(self, after: bytes, limit: int) -> Records:
-        """At most `limit` rows with key > after."""
+    def page(self, after: bytes | None, limit: int) -> Records:
+        """At most `limit` rows with key > after, from the beginning if None."""
+        if after is None:
+            block, row = 0, 0
+        else:
+            block = self._block_of(self._key(after))
+            row = int(search(self._blocks[block]["key"], self._key(after), "right")[0]) if self._blocks else 0
+        last, room = block, limit + row
+        while last < len(self._blocks) and room > 0:
+            room -= len(self._blocks[last])
+            last += 1
+        return self._join(block, last)[row : row + limit]
 
-    def merge(self, upserts: Records, deletes: Any) -> SortedTable:
+    def spans(self, firsts: Keys, lasts: Keys) -> tuple[Records, Index, Index]:
+        """Rows that comprise all with firsts[i] <= key <= lasts[i] for some i, and where in them each range begins
+        and ends. The ranges are sorted and do not overlap; only blocks that they touch are looked at."""
+        if not self._blocks:
+            nowhere = np.zeros(len(firsts), np.int64)
+            return np.empty(0, self.dtype), nowhere, nowhere
+        begin = np.maximum(np.searchsorted(self._firsts, firsts, "right") - 1, 0)
+        end = np.maximum(np.searchsorted(self._firsts, lasts, "right"), begin + 1)
+        rows = self._collect(begin, end)
+        return rows, search(rows["key"], firsts), search(rows["key"], lasts, "right")
+
+    def find(self, keys: Keys) -> tuple[Records, Flags]:
+        """For sorted keys, the rows of those that are there, elsewhere anything, and which are."""
+        rows, found = self.floor(keys)
+        return rows, found & (rows["key"] == keys)
+
+    def floor(self, keys: Keys) -> tuple[Records, Flags]:
+        """For sorted keys, the last row with a key at or before each, and whether there is one."""
+        if not self._blocks:
+            return np.zeros(len(keys), self.dtype), np.zeros(len(keys), np.bool_)
+        block = np.searchsorted(self._firsts, keys, "right") - 1
+        start = np.maximum(block, 0)
+        rows = self._collect(start, start + 1)
+        position = search(rows["key"], keys, "right") - 1
+        return rows[np.maximum(position, 0)], block >= 0
+
+    def merge(self, upserts: Records, deletes: Keys) -> SortedTable:
         """A table with sorted rows put in (replacing equal keys) and sorted keys, absent ones too, taken out."""
+        if not len(upserts) and not len(deletes):
+            return self
+        if not self._blocks:
+            return SortedTable.of(upserts)
+        put, take = self._assign(upserts["key"]), self._assign(deletes)
+        blocks: list[Records] = []
+        firsts: list[Keys] = []
+        done = 0
+        for begin, end in self._runs(put, take):
+            new = _split(
+                _merged(
+                    self._join(begin, end),
+                    upserts[np.searchsorted(put, begin) : np.searchsorted(put, end)],
+                    deletes[np.searchsorted(take, begin) : np.searchsorted(take, end)],
+                )
+            )
+            blocks += self._blocks[done:begin]
+            blocks += new
+            firsts += [self._firsts[done:begin], _first_keys(self.dtype, new)]
+            done = end
+        blocks += self._blocks[done:]
+        return SortedTable(self.dtype, blocks, np.concatenate([*firsts, self._firsts[done:]]))
 
     def changes_since(self, base: SortedTable) -> Records:
         """Rows that are not in `base` or differ there; blocks that both share are not looked at."""
+        ours, theirs = {id(block) for block in self._blocks}, {id(block) for block in base._blocks}
+        new = [block for block in self._blocks if id(block) not in theirs]
+        old = [block for block in base._blocks if id(block) not in ours]
+        if not new:
+            return np.empty(0, self.dtype)
+        rows = np.concatenate(new)
+        if not old:
+            return rows
+        before = np.concatenate(old)
+        position = np.minimum(search(before["key"], rows["key"]), len(before) - 1)
+        new_or_other: Records = rows[before[position] != rows]
+        return new_or_other
+
+    def _key(self, key: bytes) -> Keys:
+        return np.array([key], self.dtype["key"])
+
+    def _block_of(self, key: Keys) -> int:
+        return max(int(np.searchsorted(self._firsts, key, "right")[0]) - 1, 0)
+
+    def _assign(self, keys: Keys) -> Index:
+        """The block that each sorted key belongs into."""
+        return np.maximum(np.searchsorted(self._firsts, keys, "right") - 1, 0)
+
+    def _runs(self, put: Index, take: Index) -> list[tuple[int, int]]:
+        """Touched blocks as ranges: neighbours go together, a small block takes its neighbour along."""
+        last = len(self._blocks)
+        touched = np.unique(np.concatenate((put, take)))
+        if len(touched) * 4 > last:
+            return [(int(touched[0]), int(touched[-1]) + 1)]
+        runs: list[tuple[int, int]] = []
+        for block in touched.tolist():
+            end = block + 1
+            if len(self._blocks[block]) < SMALL_BLOCK and end < last:
+                end += 1
+            if runs and block <= runs[-1][1]:
+                runs[-1] = (runs[-1][0], max(end, runs[-1][1]))
+            else:
+                runs.append((block, end))
+        return runs
+
+    def _collect(self, begin: Index, end: Index) -> Records:
+        """Rows of the blocks in any of the sorted ranges, each block once."""
+        if len(begin) == 1 or int(end[-1]) - int(begin[0]) <= 1:
+            return self._join(int(begin[0]), int(end[-1]))
+        marks = np.zeros(len(self._blocks) + 1, np.int64)
+        np.add.at(marks, begin, 1)
+        np.add.at(marks, end, -1)
+        chosen = np.flatnonzero(np.cumsum(marks)[:-1])
+        return np.concatenate([self._blocks[block] for block in chosen.tolist()])
+
+    def _join(self, begin: int, end: int) -> Records:
+        if end - begin == 1:
+            return self._blocks[begin]
+        if end <= begin:
+            return np.empty(0, self.dtype)
+        return np.concatenate(self._blocks[begin:end])
+
+
+def _first_keys(dtype: np.dtype[Any], blocks: Sequence[Records]) -> Keys:
+    return np.array([block["key"][0] for block in blocks], dtype["key"])
+
+
+def _split(rows: Records) -> list[Records]:
+    """Blocks of about equal size; a block that is too long only by an insert stays half empty on both sides."""
+    count = -(-len(rows) // BLOCK_ROWS)
+    if count <= 1:
+        return [rows] if len(rows) else []
+    bounds = np.linspace(0, len(rows), count + 1).astype(np.int64).tolist()
+    return [rows[first:last] for first, last in itertools.pairwise(bounds)]
+
+
+def _merged(rows: Records, upserts: Records, deletes: Keys) -> Records:
+    """One run of rows with changes applied."""
+    if len(deletes) and len(rows):
+        position = search(rows["key"], deletes)
+        there = position < len(rows)
+        position, deletes = position[there], deletes[there]
+        rows = np.delete(rows, position[rows["key"][position] == deletes])
+    if not len(upserts):
+        return rows
+    position = search(rows["key"], upserts["key"])
+    replaced = np.zeros(len(upserts), np.bool_)
+    inside = np.flatnonzero(position < len(rows))
+    replaced[inside] = rows["key"][position[inside]] == upserts["key"][inside]
+    merged = np.empty(len(rows) + len(upserts) - int(replaced.sum()), rows.dtype)
+    new = position[~replaced] + np.arange(len(merged) - len(rows))
+    old = np.ones(len(merged), np.bool_)
+    old[new] = False
+    target = _plain(merged)
+    target[new] = _plain(upserts)[~replaced]
+    target[old] = _plain(rows)
+    if replaced.any():
+        target[np.flatnonzero(old)[position[replaced]]] = _plain(upserts)[replaced]
+    return merged
+
+
+def _plain(rows: Records) -> npt.NDArray[np.void]:
+    """The same memory without fields: numpy moves such rows whole, not field by field."""
+    return rows.view(np.dtype((np.void, rows.dtype.itemsize)))
