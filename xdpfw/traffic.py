@@ -18,6 +18,7 @@ import numpy.typing as npt
 from xdpfw.clock import SECOND, Clock, to_datetime
 from xdpfw.kernel.port import TALKER, Kernel
 from xdpfw.model.errors import NotFound
+from xdpfw.model.interface import Epoch
 from xdpfw.model.policy import Row
 from xdpfw.model.prefix import Address
 from xdpfw.model.reason import MAX_REASONS, Reason
@@ -47,14 +48,6 @@ class Reading:
     time: int
     rows: npt.NDArray[Any]
     tally: Tally
-
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """When the talkers of an interface were last counted afresh (wall clock ns), and its totals at that moment."""
-
-    since: int
-    totals: tuple[int, int, int, int]
 
 
 class Traffic:

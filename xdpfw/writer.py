@@ -17,14 +17,13 @@ from typing import ParamSpec, TypeVar
 from xdpfw.clock import ClockAnchor
 from xdpfw.kernel.port import Kernel
 from xdpfw.model.errors import XdpfwError
-from xdpfw.model.interface import AttachMode
+from xdpfw.model.interface import AttachMode, Epoch
 from xdpfw.model.policy import Policy
 from xdpfw.model.prefix import FAMILIES, Family
 from xdpfw.policy.compiler import Compiler, Plan
 from xdpfw.policy.ops import Keys
 from xdpfw.policy.sets import Edit, Sets
 from xdpfw.store.port import Store, StoredChange
-from xdpfw.traffic import Epoch
 
 PIECE = 20_000
 """Prefixes that a long change inserts or deletes before others get their turn: some tens of milliseconds."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A million prefixes replaced under traffic: no packet leaks, none is wrongly dropped, and single blocks do not wait."""
+"""A million prefixes replaced under traffic: nothing leaks, nothing is wrongly dropped, single blocks do not wait."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ def replace(daemon: Daemon, listing: list[str]) -> Answer:
 
 def block_singles(site: Site, busy: threading.Thread) -> tuple[list[str], list[float]]:
     """Block one host after the other while something else is under way."""
-    hosts, latencies = [], []
+    hosts: list[str] = []
+    latencies: list[float] = []
     connection = site.daemon.rest.open()
     while busy.is_alive() and len(hosts) < 5_000:
         host = f"192.0.2.{len(hosts) % 256}" if len(hosts) < 256 else f"2001:db8:ffff::{len(hosts):x}"

@@ -50,3 +50,11 @@ class Attachment:
     mode: AttachMode
     program_id: int
     warning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """When the talkers of an interface were last counted afresh (wall clock ns), and its totals at that moment."""
+
+    since: int
+    totals: tuple[int, int, int, int]

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from xdpfw.clock import ClockAnchor
-from xdpfw.model.interface import AttachMode
+from xdpfw.model.interface import AttachMode, Epoch
 from xdpfw.model.policy import Policy
 from xdpfw.policy.sets import Edit, Sets
-from xdpfw.traffic import Epoch
 
 Bases = Mapping[tuple[int, bytes], tuple[int, int]]
 """Hits that the packet path's counters do not hold any more (see policy/compiler.py)."""

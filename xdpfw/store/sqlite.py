@@ -24,7 +24,7 @@ import numpy as np
 
 from xdpfw.clock import ClockAnchor
 from xdpfw.model.errors import StoreError
-from xdpfw.model.interface import AttachMode
+from xdpfw.model.interface import AttachMode, Epoch
 from xdpfw.model.policy import Policy, PolicyMode, Row
 from xdpfw.model.prefix import Family
 from xdpfw.model.reason import Verdict
@@ -34,7 +34,6 @@ from xdpfw.policy.table import Records, SortedTable
 from xdpfw.store.packing import pack, pack_bases, slices, unpack, unpack_bases
 from xdpfw.store.port import Saved, StoredChange, TokenRecord
 from xdpfw.store.schema import migrate
-from xdpfw.traffic import Epoch
 
 BUSY_SECONDS = 5.0
 WAL_LIMIT = 64 << 20
