@@ -158,6 +158,9 @@ class Client:
             raise self._refusal(response)
         while block := self._guarded(lambda: response.read(BLOCK_BYTES), sent=True):
             yield block
+        if response.length:
+            # http.client tells of a body that ends before its Content-Length only when it is read in one go.
+            raise Failure(UNREACHABLE, f"{self.target} closed the connection in the middle of its answer", "try again")
 
     def _request(
         self,

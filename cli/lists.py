@@ -32,17 +32,22 @@ def format_of(name: str, chosen: str | None) -> str:
 
 def read(file: BinaryIO, form: str, said: dict[str, Any]) -> tuple[list[Item], list[str]]:
     """The entries of a file and the place of each. `said` (ttl, comment, origin) holds where an entry says nothing
-    of its own."""
+    of its own. Raises Failure (usage) for a file that is not of that form."""
     items: list[Item] = []
     places: list[str] = []
     for place, item in _FORMS[form](file):
-        for each in _claims(item):
-            whole = {**said, **each} if said else each
-            if "expires_at" in each:
-                whole.pop("ttl", None)
-            items.append(whole["prefix"] if list(whole) == ["prefix"] else whole)
+        for each in _claims(item, place):
+            items.append(_with(each, said) if said else each)
             places.append(place)
     return items, places
+
+
+def _with(item: Item, said: dict[str, Any]) -> Item:
+    own = {"prefix": item} if isinstance(item, str) else item
+    whole = {**said, **own}
+    if "expires_at" in own:
+        whole.pop("ttl", None)
+    return whole
 
 
 def _text_items(file: BinaryIO) -> Iterator[tuple[str, Any]]:
@@ -74,19 +79,20 @@ def _ndjson_items(file: BinaryIO) -> Iterator[tuple[str, Any]]:
 _FORMS = {"text": _text_items, "json": _json_items, "ndjson": _ndjson_items}
 
 
-def _claims(item: Any) -> Iterator[dict[str, Any]]:
+def _claims(item: Any, place: str) -> Iterator[Item]:
     """What can be added: one for each claim of an exported entry. Fields that are null say nothing."""
-    if not isinstance(item, dict):
-        yield {"prefix": item}
+    if isinstance(item, str):
+        yield item
         return
+    if not isinstance(item, dict) or not isinstance(item.get("prefix"), str):
+        raise Failure(USAGE, f"{place} is neither a prefix nor an object with a prefix; nothing was changed")
     for claim in item.get("claims") or [item]:
         whole = {**item, **claim}
-        names = [name for name in _CAN_BE_SAID if whole.get(name) not in (None, "")]
-        each = {name: whole[name] for name in names}
+        each = {name: whole[name] for name in _CAN_BE_SAID if whole.get(name) not in (None, "")}
         # An exported ttl is what was left when it was written: the time it ends says the same and stays true.
         if "expires_at" not in each and whole.get("ttl") is not None:
             each["ttl"] = whole["ttl"]
-        yield {"prefix": None, **each}
+        yield each
 
 
 def bodies(items: list[Item]) -> Iterator[tuple[int, list[Item]]]:
@@ -111,9 +117,8 @@ def valid(items: list[Item], places: list[str]) -> tuple[list[Item], list[str], 
     kept_places: list[str] = []
     skipped: list[dict[str, str]] = []
     for item, place in zip(items, places, strict=True):
-        prefix = item if isinstance(item, str) else item["prefix"]
         try:
-            Prefix.parse(str(prefix))
+            Prefix.parse(item if isinstance(item, str) else item["prefix"])
         except InvalidInput as error:
             skipped.append({"pointer": place, "detail": error.detail})
         else:

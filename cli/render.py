@@ -49,16 +49,13 @@ def rate(value: float) -> str:
 
 
 def duration(value: float) -> str:
-    """Seconds, as the two largest units that are not zero: `1 d 2 h`, `59 m`, `12 s`."""
+    """Seconds in the largest unit that fits and the one below it: `1 d 2 h`, `59 m`, `12 s`."""
     rest = max(0, int(value))
-    parts: list[tuple[str, int]] = []
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-        amount, rest = divmod(rest, length)
-        if amount or (unit == "s" and not parts):
-            parts.append((unit, amount))
-    first, *others = parts
-    second = [part for part in others[:1] if part[1]]
-    return " ".join(f"{amount} {unit}" for unit, amount in [first, *second])
+    for unit, length, lesser, lesser_length in (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
+        if rest >= length:
+            second = rest % length // lesser_length
+            return f"{rest // length} {unit}" + (f" {second} {lesser}" if second else "")
+    return f"{rest} s"
 
 
 class Screen:

@@ -92,8 +92,9 @@ def _wanted(session: Session) -> list[str]:
 
 
 def _detach_offline(session: Session) -> int:
-    from cli.verbs.daemon import settings_of
     from xdpfw.kernel.offline import detach
+
+    from cli.verbs.daemon import settings_of
     from xdpfw.model.errors import XdpfwError
 
     args = session.args

@@ -22,9 +22,13 @@ def configure(_verb: str, parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="action", metavar="show|default|mode")
     show = verbs.add_parser("show", prog="xdpfw policy show")
     default = verbs.add_parser("default", prog="xdpfw policy default")
-    default.add_argument("value", choices=("pass", "drop"), help="what happens to packets that no row decides")
+    default.add_argument(
+        "value", choices=("pass", "drop"), metavar="pass|drop", help="what happens to packets that no row decides"
+    )
     mode = verbs.add_parser("mode", prog="xdpfw policy mode")
-    mode.add_argument("value", choices=("enforce", "monitor"), help="monitor drops nothing and counts")
+    mode.add_argument(
+        "value", choices=("enforce", "monitor"), metavar="enforce|monitor", help="monitor drops nothing and counts"
+    )
     for sub in (default, mode):
         dry_run(sub)
         force(sub)
