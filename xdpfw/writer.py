@@ -9,7 +9,7 @@ notice (new prefixes that carry what covers them today), and others get their tu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import ParamSpec, TypeVar
@@ -101,12 +101,12 @@ class Writer:
         sets = edit.sets if edit else self.state.sets
         self._compiler.abort(self._compiler.plan(sets, edit.touched if edit else {}, policy=policy))
 
-    def save_interfaces(self, desired: dict[str, AttachMode | None], *, counts: bool = True) -> State:
-        """Store which interfaces are wanted (None: not any more)."""
-        revision = self.state.revision + (1 if counts else 0)
-        self._store.save(StoredChange(revision, interfaces=desired))
+    def save_interfaces(self, desired: Mapping[str, AttachMode | None]) -> None:
+        """Store which interfaces are wanted (None: not any more, and nothing is remembered of its talkers)."""
+        revision = self.state.revision + 1
+        forgotten = {name: None for name, mode in desired.items() if mode is None}
+        self._store.save(StoredChange(revision, interfaces=desired, epochs=forgotten))
         self.state = replace(self.state, revision=revision)
-        return self.state
 
     def _perform(self, plan: Plan) -> None:
         try:
