@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How fast the control plane is: times and memory, each measured several times, in a lab of its own.
+
+usage: sudo script/bench [--json] [--repeat N] [--count N] [--only WORD]
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from lab import prefixes
+from lab.daemon import XDPFW, Daemon
+from lab.network import Network
+
+SMALL = 100_000
+BLOCKS = 200
+START_UPS = 10
+ATTACH = ("--listen", "none", "--attach", "lan1:native")
+# On disk, as in production: /run is memory, where a durable write costs nothing.
+DISK = Path("/var/tmp")
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """`values` in `unit`; `goal` is what the median shall stay under."""
+
+    name: str
+    unit: str
+    goal: float | None
+    values: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+    def line(self) -> str:
+        goal = f"< {self.goal:g}" if self.goal else ""
+        reached = "" if self.goal is None else ("ok" if self.median < self.goal else "MISSED")
+        spread = f"{min(self.values):.4g} … {max(self.values):.4g}"
+        return f"{self.name:52} {self.median:>9.4g} {self.unit:3} {spread:>20}  n={len(self.values):<4} {goal:>8} {reached}"
+
+    def document(self) -> dict[str, object]:
+        return asdict(self) | {"median": self.median}
+
+
+class Bench:
+    """The measurements. Each makes its own lab and takes it down."""
+
+    def __init__(self, count: int, repeat: int) -> None:
+        self.count, self.repeat = count, repeat
+        # Two lists that share half of their prefixes: every replacement changes half of what is there.
+        pool = prefixes.make(count * 3 // 2)
+        self.lists = [prefixes.body(pool[:count]), prefixes.body(pool[count // 2 :])]
+
+    def all(self) -> dict[str, Callable[[], Iterator[Figure]]]:
+        return {"cli": self.cli, "start": self.start, "replace": self.replace}
+
+    def cli(self) -> Iterator[Figure]:
+        """Start-up of the command line."""
+        with site() as daemon:
+            hosts = (f"192.0.2.{n}" for n in itertools.count(1))
+            yield Figure("xdpfw --help", "ms", 150, repeat(START_UPS, lambda: run("--help")))
+            block = repeat(START_UPS, lambda: run("block", "--socket", str(daemon.socket), next(hosts)))
+            yield Figure("xdpfw block, process start to answer", "ms", 150, block)
+
+    def start(self) -> Iterator[Figure]:
+        """From nothing to attached and enforcing; memory when idle."""
+        with site() as daemon:
+            memory: list[float] = []
+
+            def cold() -> None:
+                daemon.stop()
+                shutil.rmtree(daemon.pins)
+                shutil.rmtree(daemon.state)
+
+            def start() -> None:
+                daemon.start()
+                check_attached(daemon)
+
+            empty = repeat(self.repeat, start, before=cold, after=lambda: memory.append(resident(daemon)))
+            yield Figure("cold serve to attached and enforcing, empty", "ms", 2000, empty)
+            yield Figure("daemon's memory, idle and empty", "MB", 120, tuple(memory))
+
+    def replace(self) -> Iterator[Figure]:
+        """Bulk replaces, single blocks beside many, starting with many."""
+        with site() as daemon:
+            small = [b"\n".join(text.split(b"\n")[:SMALL]) for text in self.lists]
+            hundred = repeat(self.repeat, alternating(daemon, small))
+            yield Figure(f"replace a set by {SMALL:,}, file to enforced", "ms", 700, hundred)
+            put(daemon, self.lists[0])
+            yield Figure(f"replace a set by {self.count:,}, file to enforced", "ms", 6000, self._million(daemon))
+            yield Figure(f"one block with {self.count:,} loaded", "ms", 5, blocks(daemon))
+            yield Figure(f"daemon's memory with {self.count:,}", "MB", 400, (resident(daemon),))
+            yield Figure(f"daemon's peak memory with {self.count:,}", "MB", None, (resident(daemon, "VmHWM"),))
+            yield from self._starts(daemon)
+
+    def _million(self, daemon: Daemon) -> tuple[float, ...]:
+        return repeat(self.repeat, alternating(daemon, self.lists[::-1]))
+
+    def _starts(self, daemon: Daemon) -> Iterator[Figure]:
+        def start() -> None:
+            daemon.start()
+            check_attached(daemon)
+
+        def cold() -> None:
+            daemon.stop()
+            shutil.rmtree(daemon.pins)
+
+        adopting = repeat(self.repeat, start, before=lambda: daemon.kill())
+        yield Figure(f"serve adopting pinned state, {self.count:,}", "ms", 2000, adopting)
+        stored = repeat(self.repeat, start, before=cold)
+        yield Figure(f"cold serve with {self.count:,} stored", "ms", 6000, stored)
+        yield Figure(f"daemon's memory after that start, {self.count:,}", "MB", 400, (resident(daemon),))
+
+
+def repeat(
+    times: int,
+    action: Callable[[], object],
+    before: Callable[[], object] | None = None,
+    after: Callable[[], object] | None = None,
+) -> tuple[float, ...]:
+    """Milliseconds that each run of the action took."""
+    values = []
+    for _ in range(times):
+        if before:
+            before()
+        began = time.perf_counter()
+        action()
+        values.append((time.perf_counter() - began) * 1000)
+        if after:
+            after()
+    return tuple(values)
+
+
+@contextmanager
+def site() -> Iterator[Daemon]:
+    """A daemon that filters one interface, its state on disk."""
+    with Network(1) as network:
+        daemon = Daemon(network.firewall, network.home, arguments=ATTACH)
+        daemon.state = DISK / network.name
+        daemon.rest.timeout = 120
+        try:
+            yield daemon.start()
+        finally:
+            daemon.kill()
+            shutil.rmtree(daemon.state, ignore_errors=True)
+
+
+def run(*arguments: str) -> None:
+    subprocess.run([str(XDPFW), *arguments], stdout=subprocess.DEVNULL, check=True, timeout=60)
+
+
+def put(daemon: Daemon, listing: bytes) -> None:
+    daemon.rest.must("PUT", "sets/block/entries?force=true", listing, kind="text/plain")
+
+
+def alternating(daemon: Daemon, lists: list[bytes]) -> Callable[[], None]:
+    paths = [daemon.state / f"list{number}" for number in range(len(lists))]
+    for path, listing in zip(paths, lists, strict=True):
+        path.write_bytes(listing)
+    turns = itertools.cycle(paths)
+
+    def replace() -> None:
+        put(daemon, next(turns).read_bytes())
+
+    return replace
+
+
+def blocks(daemon: Daemon) -> tuple[float, ...]:
+    connection = daemon.rest.open()
+    hosts = (f"192.0.2.{n}" for n in range(BLOCKS))
+    values = repeat(BLOCKS, lambda: daemon.rest.must("PUT", f"sets/block/entries/{next(hosts)}", {}, keep=connection))
+    connection.close()
+    return values
+
+
+def check_attached(daemon: Daemon) -> None:
+    state = daemon.rest.get("interfaces/lan1")["state"]
+    if state != "attached":
+        raise RuntimeError(f"lan1 is {state}")
+
+
+def resident(daemon: Daemon, field: str = "VmRSS") -> float:
+    """Megabytes (10^6 bytes)."""
+    assert daemon.process is not None
+    for line in Path(f"/proc/{daemon.process.pid}/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024 / 1e6
+    raise RuntimeError(f"no {field}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="script/bench", description="Times and memory of the control plane.")
+    parser.add_argument("--json", action="store_true", help="one document instead of a table")
+    parser.add_argument("--repeat", type=int, default=5, help="runs of each measurement (5)")
+    parser.add_argument("--count", type=int, default=1_000_000, help="prefixes of the large set (1,000,000)")
+    parser.add_argument("--only", choices=("cli", "start", "replace"), help="this group alone")
+    wish = parser.parse_args()
+    if os.geteuid() != 0:
+        parser.error("needs root: sudo script/bench")
+    machine = f"{platform.release()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
+    if not wish.json:
+        print(f"{machine}\n{'':52} {'median':>9} {'':3} {'least … most':>20}")
+    figures = []
+    for name, group in Bench(wish.count, wish.repeat).all().items():
+        if wish.only in (None, name):
+            for figure in group():
+                figures.append(figure)
+                if not wish.json:
+                    print(figure.line(), flush=True)
+    if wish.json:
+        print(json.dumps({"machine": machine, "figures": [figure.document() for figure in figures]}, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
