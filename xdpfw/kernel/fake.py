@@ -309,9 +309,7 @@ class FakeKernel:
         return judged
 
     def _counters(self, name: str) -> tuple[npt.NDArray[np.uint64], dict[bytes, npt.NDArray[Any]]]:
-        tally = self._tallies.setdefault(
-            name, np.zeros((MAX_REASONS + MAX_ROWS, len(TALLY_COLUMNS)), np.uint64)
-        )
+        tally = self._tallies.setdefault(name, np.zeros((MAX_REASONS + MAX_ROWS, len(TALLY_COLUMNS)), np.uint64))
         return tally, self._talkers.setdefault(name, {})
 
     def _must_be_attached(self, name: str) -> None:

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Counting, once per frame. Every table is an array with a part for each CPU: only this CPU writes there, and an XDP
+ * program is not interrupted by another, so plain additions lose nothing. Userspace reads the arrays through mmap.
+ *
+ * The tally comes first, the talker after it: a reader that takes the talkers first and the tally last never sees more
+ * in the talkers than in the tally.
+ */
+#pragma once
+
+#include "decide.h"
+#include "maps.h"
+#include "packet.h"
+#include "talkers.h"
+
+static __always_inline void count_tally(const struct packet *packet, const struct decision *decision, __u32 cpu)
+{
+	__u32 index = cpu * CAUSES + decision->cause;
+	struct tally *counts = tally.lookup(&index);
+
+	if (!counts)
+		return;
+	if (decision->drop) {
+		counts->dropped_packets++;
+		counts->dropped_bytes += packet->frame_length;
+		return;
+	}
+	counts->passed_packets++;
+	counts->passed_bytes += packet->frame_length;
+	if (decision->monitored) {
+		counts->monitored_packets++;
+		counts->monitored_bytes += packet->frame_length;
+	}
+}
+
+/* Where memory does not allow a shard for every CPU, some share one, and only then must additions be atomic. */
+static __always_inline void count_leaf(const struct packet *packet, const struct decision *decision, __u32 cpu)
+{
+	__u32 zero = 0, index;
+	struct control *sizes = control.lookup(&zero);
+	struct leaf_counter *counts;
+
+	if (!sizes || !sizes->leaf_shards)
+		return;
+	index = cpu % sizes->leaf_shards * sizes->leaves + decision->leaf;
+	counts = leaf_counters.lookup(&index);
+	if (!counts)
+		return;
+	if (sizes->shared_shards) {
+		__sync_fetch_and_add(&counts->packets, 1);
+		__sync_fetch_and_add(&counts->bytes, packet->frame_length);
+	} else {
+		counts->packets++;
+		counts->bytes += packet->frame_length;
+	}
+}
+
+static __always_inline void account(const struct packet *packet, const struct decision *decision)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+
+	count_tally(packet, decision, cpu);
+	if (decision->leaf)
+		count_leaf(packet, decision, cpu);
+	if (packet->version)
+		count_talker(packet, decision, cpu);
+}

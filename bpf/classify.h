@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Address to class: the combination of sets that the address is in, resolved beforehand by userspace.
+ *
+ * address -> leaf id (the longest prefix that contains it) -> membership in force now -> class. Id 0 of each of
+ * them means "in no set".
+ */
+#pragma once
+
+#include "maps.h"
+#include "packet.h"
+
+#define CHAIN_MAX 8
+
+/* An IPv6 packet from ::ffff:a.b.c.d comes from the same address as an IPv4 packet from a.b.c.d. */
+static __always_inline int is_ipv4(const union address *address)
+{
+	return !address->halves[0] && address->words[2] == bpf_htonl(0xffff);
+}
+
+/* A host is the longest prefix there is, so the tries need not be asked when the hash knows it. */
+static __always_inline __u32 find_leaf(const union address *source)
+{
+	__u32 *leaf_id;
+
+	if (is_ipv4(source)) {
+		struct trie4_key key = { .length = 32, .address = source->words[3] };
+
+		leaf_id = hosts4.lookup(&key.address);
+		if (!leaf_id)
+			leaf_id = trie4.lookup(&key);
+	} else {
+		union address host = *source;
+		struct trie6_key key = { .length = 128 };
+
+		leaf_id = hosts6.lookup(&host);
+		if (!leaf_id) {
+			__builtin_memcpy(key.address, host.bytes, sizeof(key.address));
+			leaf_id = trie6.lookup(&key);
+		}
+	}
+	return leaf_id ? *leaf_id : 0;
+}
+
+/* Entries run out here, by the clock, also when nobody cleans up behind them. */
+static __always_inline __u32 class_of_leaf(__u32 leaf_id, __u32 generation, const struct control *control)
+{
+	__u32 index = generation * control->leaves + leaf_id;
+	__u32 *member_id = leaf.lookup(&index);
+	struct membership *member;
+	__u32 id;
+
+	if (!member_id)
+		return 0;
+	id = *member_id;
+	for (int step = 0; step < CHAIN_MAX; step++) {
+		member = membership.lookup(&id);
+		if (!member)
+			return 0;
+		if (!member->deadline || bpf_jiffies64() < member->deadline)
+			return member->class;
+		id = member->next;
+	}
+	return 0;
+}

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Frame to struct packet. One cursor; every step checks its own bounds.
+ *
+ * A step answers a reason that ends the parse, or REASON_DEFAULT to go on. Faults behind the IP header end nothing
+ * here: they are noted in tail_fault, because the verdict on an address must not depend on them.
+ */
+#pragma once
+
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+
+#include "packet.h"
+#include "reason.h"
+
+#define VLAN_MAX_DEPTH 4
+#define EXTENSION_MAX 8
+
+/* More than all headers within the bounds above can take: 14 + 4 * 4 + 40 + 8 * 2048. */
+#define OFFSET_MASK 0x7fff
+
+#define IPV4_MORE_FRAGMENTS 0x2000
+#define IPV4_FRAGMENT_OFFSET 0x1fff
+#define IPV6_MORE_FRAGMENTS 0x0001
+#define IPV6_FRAGMENT_OFFSET 0xfff8
+/* The most that a length field can say; what is longer carries 0 there (BIG TCP, RFC 2675). */
+#define LENGTH_MAX 65535
+
+#define EXTENSION_MOBILITY 135
+#define EXTENSION_HIP 139
+#define EXTENSION_SHIM6 140
+
+#define NDP_TYPE_FIRST 133
+#define NDP_TYPE_LAST 137
+#define NDP_HOP_LIMIT 255
+
+struct vlan_tag {
+	__be16 control;
+	__be16 ethertype;
+};
+
+struct extension {
+	__u8 next;
+	__u8 length;
+};
+
+struct fragment_extension {
+	__u8 next;
+	__u8 reserved;
+	__be16 offset;
+	__be32 id;
+};
+
+struct ports {
+	__be16 source;
+	__be16 destination;
+};
+
+struct icmp {
+	__u8 type;
+	__u8 code;
+	__be16 checksum;
+};
+
+struct cursor {
+	struct xdp_md *ctx;
+	void *start;
+	void *end; /* of the first buffer */
+	__u32 offset;
+};
+
+static __always_inline __u32 frame_length(struct xdp_md *ctx)
+{
+#ifdef MULTI_BUFFER
+	return bpf_xdp_get_buff_len(ctx);
+#else
+	return ctx->data_end - ctx->data;
+#endif
+}
+
+/*
+ * Move on, and let the verifier forget how we got here: it would follow every combination of tags and extension headers
+ * to the end of the program, were their lengths part of what it knows. Two bytes of memory are opaque to it.
+ */
+static __always_inline void advance(struct cursor *cursor, __u32 length)
+{
+	volatile __u16 offset = cursor->offset + length;
+
+	cursor->offset = offset & OFFSET_MASK;
+}
+
+/* Copy a header. */
+static __always_inline int peek(const struct cursor *cursor, void *header, __u32 size)
+{
+	void *from = cursor->start + cursor->offset;
+
+	if (from + size <= cursor->end) {
+		__builtin_memcpy(header, __builtin_assume_aligned(from, 4), size);
+		return 0;
+	}
+#ifdef MULTI_BUFFER
+	return bpf_xdp_load_bytes(cursor->ctx, cursor->offset, header, size);
+#else
+	return -1;
+#endif
+}
+
+static __always_inline int is_vlan(__be16 ethertype)
+{
+	return ethertype == bpf_htons(ETH_P_8021Q) || ethertype == bpf_htons(ETH_P_8021AD) ||
+	       ethertype == bpf_htons(ETH_P_QINQ1);
+}
+
+static __always_inline enum reason parse_ethernet(struct cursor *cursor, struct packet *packet)
+{
+	struct ethhdr ethernet;
+	struct vlan_tag tag;
+	__be16 ethertype;
+
+	if (peek(cursor, &ethernet, sizeof(ethernet)))
+		return REASON_SHORT_ETHERNET;
+	cursor->offset += sizeof(ethernet);
+	ethertype = ethernet.h_proto;
+
+#pragma unroll
+	for (int depth = 0; depth < VLAN_MAX_DEPTH; depth++) {
+		if (!is_vlan(ethertype))
+			break;
+		if (peek(cursor, &tag, sizeof(tag)))
+			return REASON_SHORT_ETHERNET;
+		advance(cursor, sizeof(tag));
+		ethertype = tag.ethertype;
+		packet->vlan_depth++;
+	}
+	if (is_vlan(ethertype))
+		return REASON_VLAN_DEPTH;
+	packet->ethertype = bpf_ntohs(ethertype);
+	packet->network = cursor->offset;
+	return REASON_DEFAULT;
+}
+
+static __always_inline void map_ipv4(union address *address, __be32 ipv4)
+{
+	address->halves[0] = 0;
+	address->words[2] = bpf_htonl(0xffff);
+	address->words[3] = ipv4;
+}
+
+static __always_inline enum reason parse_ipv4(struct cursor *cursor, struct packet *packet)
+{
+	__u32 available = packet->frame_length - packet->network;
+	__u32 header_length, total_length, fragment;
+	struct iphdr header;
+
+	if (peek(cursor, &header, sizeof(header)) || header.version != 4)
+		return REASON_BAD_IPV4;
+	packet->version = 4;
+	map_ipv4(&packet->source, header.saddr);
+	map_ipv4(&packet->destination, header.daddr);
+
+	header_length = header.ihl * 4;
+	total_length = bpf_ntohs(header.tot_len);
+	if (!total_length && available > LENGTH_MAX)
+		total_length = available;
+	if (header_length < sizeof(header) || total_length < header_length || total_length > available)
+		return REASON_BAD_IPV4;
+
+	fragment = bpf_ntohs(header.frag_off);
+	if (fragment & IPV4_FRAGMENT_OFFSET)
+		packet->fragment = FRAGMENT_LATER;
+	else if (fragment & IPV4_MORE_FRAGMENTS)
+		packet->fragment = FRAGMENT_FIRST;
+	packet->protocol = header.protocol;
+	packet->hop_limit = header.ttl;
+	packet->end = packet->network + total_length;
+	advance(cursor, header_length);
+	return REASON_DEFAULT;
+}
+
+static __always_inline int is_extension(__u8 protocol)
+{
+	switch (protocol) {
+	case IPPROTO_HOPOPTS:
+	case IPPROTO_ROUTING:
+	case IPPROTO_FRAGMENT:
+	case IPPROTO_AH:
+	case IPPROTO_DSTOPTS:
+	case EXTENSION_MOBILITY:
+	case EXTENSION_HIP:
+	case EXTENSION_SHIM6:
+		return 1;
+	}
+	return 0;
+}
+
+/* RFC 8200 section 4.5 */
+static __always_inline int parse_fragment_extension(struct cursor *cursor, struct packet *packet)
+{
+	struct fragment_extension header;
+	__u16 offset;
+
+	if (peek(cursor, &header, sizeof(header)))
+		return -1;
+	offset = bpf_ntohs(header.offset);
+	packet->fragment_header = 1;
+	if (offset & IPV6_FRAGMENT_OFFSET)
+		packet->fragment = FRAGMENT_LATER;
+	else if (offset & IPV6_MORE_FRAGMENTS)
+		packet->fragment = FRAGMENT_FIRST;
+	return 0;
+}
+
+/* Step over one extension header. AH counts in 4 bytes less 2 (RFC 4302), the others in 8 less 1 (RFC 8200). */
+static __always_inline int parse_extension(struct cursor *cursor, struct packet *packet)
+{
+	struct extension header;
+	__u32 length;
+
+	if (cursor->offset + sizeof(struct fragment_extension) > packet->end)
+		return -1;
+	if (peek(cursor, &header, sizeof(header)))
+		return -1;
+	if (packet->protocol == IPPROTO_FRAGMENT)
+		length = sizeof(struct fragment_extension);
+	else if (packet->protocol == IPPROTO_AH)
+		length = (header.length + 2) * 4;
+	else
+		length = (header.length + 1) * 8;
+	if (cursor->offset + length > packet->end)
+		return -1;
+	if (packet->protocol == IPPROTO_FRAGMENT && parse_fragment_extension(cursor, packet))
+		return -1;
+	packet->protocol = header.next;
+	advance(cursor, length);
+	return 0;
+}
+
+static __always_inline enum reason parse_extensions(struct cursor *cursor, struct packet *packet)
+{
+	for (int depth = 0; depth < EXTENSION_MAX; depth++) {
+		if (packet->fragment == FRAGMENT_LATER || !is_extension(packet->protocol))
+			return REASON_DEFAULT;
+		if (parse_extension(cursor, packet))
+			return REASON_SHORT_EXTENSION;
+	}
+	if (packet->fragment != FRAGMENT_LATER && is_extension(packet->protocol))
+		return REASON_EXTENSION_DEPTH;
+	return REASON_DEFAULT;
+}
+
+static __always_inline enum reason parse_ipv6(struct cursor *cursor, struct packet *packet)
+{
+	__u32 available = packet->frame_length - packet->network - sizeof(struct ipv6hdr);
+	struct ipv6hdr header;
+	__u32 payload;
+
+	if (peek(cursor, &header, sizeof(header)) || header.version != 6)
+		return REASON_BAD_IPV6;
+	packet->version = 6;
+	__builtin_memcpy(&packet->source, &header.saddr, sizeof(packet->source));
+	__builtin_memcpy(&packet->destination, &header.daddr, sizeof(packet->destination));
+
+	payload = bpf_ntohs(header.payload_len);
+	if (!payload && (header.nexthdr == IPPROTO_HOPOPTS || available > LENGTH_MAX))
+		payload = available;
+	if (payload > available)
+		return REASON_BAD_IPV6;
+	packet->protocol = header.nexthdr;
+	packet->hop_limit = header.hop_limit;
+	cursor->offset += sizeof(header);
+	packet->end = cursor->offset + payload;
+	packet->tail_fault = parse_extensions(cursor, packet);
+	return REASON_DEFAULT;
+}
+
+/* What a protocol's header needs before its fields may be believed; 0 for protocols that are not looked into. */
+static __always_inline __u32 transport_size(__u8 protocol)
+{
+	switch (protocol) {
+	case IPPROTO_TCP:
+		return 20;
+	case IPPROTO_UDP:
+	case IPPROTO_ICMP:
+		return 8;
+	case IPPROTO_SCTP:
+		return 12;
+	case IPPROTO_ICMPV6:
+		return 4;
+	}
+	return 0;
+}
+
+static __always_inline enum reason parse_transport(struct cursor *cursor, struct packet *packet)
+{
+	__u32 size = transport_size(packet->protocol);
+	struct icmp icmp;
+
+	packet->transport = cursor->offset;
+	if (!size || packet->fragment == FRAGMENT_LATER)
+		return REASON_DEFAULT;
+	if (cursor->offset + size > packet->end)
+		return REASON_SHORT_TRANSPORT;
+	if (packet->protocol != IPPROTO_ICMPV6)
+		return REASON_DEFAULT;
+	if (peek(cursor, &icmp, sizeof(icmp)))
+		return REASON_SHORT_TRANSPORT;
+	packet->icmp_type = icmp.type;
+	packet->icmp_code = icmp.code;
+	return REASON_DEFAULT;
+}
+
+/* RFC 4861: neighbour discovery never crosses a router, hence the hop limit; RFC 6980: nor is it fragmented. */
+static __always_inline int is_ndp(const struct packet *packet)
+{
+	return packet->version == 6 && packet->protocol == IPPROTO_ICMPV6 && !packet->fragment_header &&
+	       packet->hop_limit == NDP_HOP_LIMIT && packet->icmp_type >= NDP_TYPE_FIRST &&
+	       packet->icmp_type <= NDP_TYPE_LAST;
+}
+
+static __always_inline enum reason parse(struct xdp_md *ctx, struct packet *packet)
+{
+	struct cursor cursor = {
+		.ctx = ctx,
+		.start = (void *)(long)ctx->data,
+		.end = (void *)(long)ctx->data_end,
+	};
+	enum reason reason;
+
+	packet->frame_length = frame_length(ctx);
+	reason = parse_ethernet(&cursor, packet);
+	if (reason)
+		return reason;
+	if (packet->ethertype == ETH_P_IP)
+		reason = parse_ipv4(&cursor, packet);
+	else if (packet->ethertype == ETH_P_IPV6)
+		reason = parse_ipv6(&cursor, packet);
+	else
+		return packet->ethertype == ETH_P_ARP ? REASON_ARP : REASON_NON_IP;
+	if (reason)
+		return reason;
+	if (!packet->tail_fault)
+		packet->tail_fault = parse_transport(&cursor, packet);
+	return is_ndp(packet) ? REASON_NDP : REASON_DEFAULT;
+}

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compile the packet program in a short-lived child process, so that this one never carries LLVM."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xdpfw.kernel.source import make_kernel_tree
+from xdpfw.model.errors import KernelError
+
+CHILD = Path(__file__).with_name("compiler_child.py")
+INTERPRETERS = (sys.executable, "/usr/bin/python3")
+TIMEOUT = 60.0
+MESSAGE_LINES = 20
+
+_INSTRUCTION = np.dtype([("code", "u1"), ("registers", "u1"), ("offset", "<i2"), ("immediate", "<i4")])
+_PSEUDO_MAP_FD = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Instructions with the map references by name still to be filled in: {index of the instruction: map name}."""
+
+    name: str
+    instructions: bytes
+    maps: Mapping[int, str]
+    compiler: str
+
+    def link(self, descriptors: Mapping[str, int]) -> bytes:
+        """The instructions with these maps' descriptors in them."""
+        code = np.frombuffer(self.instructions, _INSTRUCTION).copy()
+        for index, name in self.maps.items():
+            code[index]["immediate"] = descriptors[name]
+        return code.tobytes()
+
+
+def compile_source(source: str, function: str, maps: Sequence[str], cflags: Sequence[str] = ()) -> Program:
+    """Compile C text whose quoted includes are in place already.
+
+    Raises:
+        KernelError: BCC is missing, or the compiler's messages, which name file and line.
+    """
+    with tempfile.TemporaryDirectory(prefix="xdpfw-") as tree:
+        flags = [*cflags, *make_kernel_tree(Path(tree))]
+        request = {"source": source, "function": function, "maps": maps, "cflags": flags, "kernel_tree": tree}
+        answer = _run(json.dumps(request))
+    references = {int(index): name for index, name in answer["maps"].items()}
+    return Program(function, base64.b64decode(answer["instructions"]), references, f"bcc {answer['bcc']}")
+
+
+@cache
+def find_interpreter() -> str:
+    """The first interpreter that can import bcc; distributions install it for their own Python only.
+
+    Raises:
+        KernelError: none can.
+    """
+    for interpreter in INTERPRETERS:
+        if Path(interpreter).is_file() and _imports_bcc(interpreter):
+            return interpreter
+    raise KernelError(f"no Python here can import bcc (tried {', '.join(INTERPRETERS)}): apt-get install python3-bpfcc")
+
+
+def _imports_bcc(interpreter: str) -> bool:
+    probe = "import importlib.util, sys; sys.exit(importlib.util.find_spec('bcc.libbcc') is None)"
+    return subprocess.run([interpreter, "-I", "-c", probe], capture_output=True, check=False).returncode == 0
+
+
+def _run(request: str) -> Any:
+    command = [find_interpreter(), "-I", str(CHILD)]
+    try:
+        done = subprocess.run(
+            command, input=request, capture_output=True, text=True, timeout=TIMEOUT, check=False
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise KernelError(f"the compiler did not run: {error}") from error
+    if done.returncode:
+        raise KernelError(f"the packet program does not compile:\n{_messages(done.stderr)}")
+    return json.loads(done.stdout)
+
+
+def _messages(stderr: str) -> str:
+    """What the compiler said, without the traceback of the process that ran it."""
+    said = stderr.partition("Traceback (most recent call last)")[0].strip() or stderr.strip()
+    return "\n".join(said.splitlines()[:MESSAGE_LINES]) or "no message"

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs in a process of its own: one C source in, instructions out. The only importer of bcc.
+
+It is started by path, by whichever interpreter can import bcc, so it uses nothing but the standard library. BCC
+changes the working directory, keeps LLVM in memory and reports errors on stderr only: all of that ends with the
+process. Request on stdin and answer on stdout are JSON::
+
+    {"source": text, "function": name, "maps": [names], "cflags": [...], "kernel_tree": directory}
+    {"instructions": base64, "maps": {index of the instruction: map name}, "bcc": version}
+
+The maps that BCC creates meanwhile have one entry each and vanish with the process; the answer says by name which
+map each instruction refers to.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import struct
+import sys
+from typing import Any
+
+LOAD_IMMEDIATE_64 = 0x18  # BPF_LD | BPF_IMM | BPF_DW
+PSEUDO_MAP_FD = 1
+INSTRUCTION = struct.Struct("<BBhi")  # opcode, registers (source in the high half), offset, immediate
+
+
+def map_references(instructions: bytes, names: dict[int, str]) -> dict[int, str]:
+    """Which instruction loads which map: {index: name}. `names`: descriptor to name."""
+    found = {}
+    for index, (code, registers, _, immediate) in enumerate(INSTRUCTION.iter_unpack(instructions)):
+        if code == LOAD_IMMEDIATE_64 and registers >> 4 == PSEUDO_MAP_FD:
+            found[index] = names[immediate]
+    return found
+
+
+def compile_program(request: dict[str, Any]) -> dict[str, Any]:
+    # BCC reads this when it is imported and when it compiles.
+    os.environ["BCC_KERNEL_SOURCE"] = request["kernel_tree"]
+    import bcc
+
+    module = bcc.BPF(text=request["source"].encode(), cflags=request["cflags"])
+    instructions = module.dump_func(request["function"].encode())
+    names = {bcc.lib.bpf_table_fd(module.module, name.encode()): name for name in request["maps"]}
+    return {
+        "instructions": base64.b64encode(instructions).decode(),
+        "maps": map_references(instructions, names),
+        "bcc": bcc.__version__,
+    }
+
+
+if __name__ == "__main__":
+    # What BCC prints must not mix with the answer.
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    json.dump(compile_program(json.load(sys.stdin)), answer)
+    answer.flush()
+    # Tearing down LLVM takes as long as a compile; the kernel frees everything anyway.
+    os._exit(0)
