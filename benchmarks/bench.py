@@ -50,7 +50,8 @@ class Figure:
         goal = f"< {self.goal:g}" if self.goal else ""
         reached = "" if self.goal is None else ("ok" if self.median < self.goal else "MISSED")
         spread = f"{min(self.values):.4g} … {max(self.values):.4g}"
-        return f"{self.name:52} {self.median:>9.4g} {self.unit:3} {spread:>20}  n={len(self.values):<4} {goal:>8} {reached}"
+        measured = f"{self.median:>9.4g} {self.unit:3} {spread:>20}  n={len(self.values):<4}"
+        return f"{self.name:52} {measured} {goal:>8} {reached}"
 
     def document(self) -> dict[str, object]:
         return asdict(self) | {"median": self.median}
