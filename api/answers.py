@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from fastapi import Response
 
 from xdpfw.model.views import (
-    CheckView,
     EntriesWritten,
     EntryView,
     InterfaceView,
@@ -101,13 +100,6 @@ class SetPage:
 @dataclass(frozen=True, slots=True)
 class TokenPage:
     items: list[TokenView]
-    next: str | None
-    total: int
-
-
-@dataclass(frozen=True, slots=True)
-class CheckPage:
-    items: list[CheckView]
     next: str | None
     total: int
 

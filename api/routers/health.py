@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Alive, ready, status, doctor."""
+"""Alive, ready, status."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from api.answers import CheckPage, Health
+from api.answers import Health
 from api.bodies import StrictRoute
 from api.deps import Service
 from api.errors import problem
@@ -36,10 +36,3 @@ async def readyz(firewall: Service) -> Health | Response:
 async def get_status(firewall: Service) -> StatusView:
     """Version, revision, interfaces, map fill, the operation under way, kernel features."""
     return await firewall.status()
-
-
-@router.get("/doctor", summary="Health checks of kernel and machine")
-async def get_doctor(firewall: Service) -> CheckPage:
-    """What was looked at, how it is, what that means and how to mend it."""
-    checks = await firewall.doctor()
-    return CheckPage(checks, None, len(checks))

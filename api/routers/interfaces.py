@@ -22,12 +22,6 @@ async def list_interfaces(firewall: Service, limit: Limit = DEFAULT_LIMIT, curso
     return InterfacePage(*page(await firewall.list_interfaces(), "name", limit, cursor))
 
 
-@router.delete("/interfaces", summary="Detach everywhere", dependencies=ADMIN, status_code=204, response_model=None)
-async def detach_all(firewall: Service, options: Options) -> Response | Written:
-    written = await firewall.detach_all(options)
-    return gone(written) or written
-
-
 @router.get("/interfaces/{name}", summary="One interface", dependencies=[Depends(etag_of("interfaces/{name}"))])
 async def get_interface(firewall: Service, name: InterfaceName) -> InterfaceView:
     return await firewall.interface(name)
