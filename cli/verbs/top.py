@@ -9,7 +9,7 @@ import time
 from cli.client import Document, Query, segment
 from cli.errors import DONE, USAGE, Failure
 from cli.options import positive
-from cli.render import RIGHT, Cell, Column, Table, bits, count, number, rate, size
+from cli.render import RIGHT, Cell, Column, Table, bits, count, number, size
 from cli.session import Session
 from cli.times import ago
 
@@ -69,22 +69,33 @@ def _page(session: Session, answer: Document) -> None:
     rows: list[list[Cell]] = []
     for item in items:
         row: list[Cell] = [item["address"], *_traffic(item), ago(item["last_seen"]), " ".join(item["sets"])]
-        if everywhere:
-            row.append(" ".join(item["interfaces"] or []))
-        rows.append(row)
-    blank: list[Cell] = ["", ""] + ([""] if everywhere else [])
-    # Without these two the rows would look like all there is.
+        rows.append([*row, " ".join(item["interfaces"] or [])] if everywhere else row)
+    blank: list[Cell] = [""] * (len(columns) - 7)
+    # Without these the rows would look like all there is.
+    if answer["total"] > len(items):
+        rows.append(["not shown", *_traffic(_rest(answer)), *blank])
     rows.append(["other", *_traffic(answer["other"]), *blank])
     rows.append([("total", "bold"), *_traffic(answer["totals"]), *blank])
     Table(session.screen, columns).write(rows)
     session.say(f"{len(items)} of {number(answer['total'])} talkers")
 
 
+def _rest(answer: Document) -> Document:
+    """The tracked talkers that are not among the items: totals less other less items."""
+    known = [answer["other"], *answer["items"]]
+    return {
+        word: {
+            name: max(0, answer["totals"][word][name] - sum(part[word][name] for part in known))
+            for name in ("packets", "bytes", "pps", "bps")
+        }
+        for word in ("passed", "dropped")
+    }
+
+
 def _traffic(both: Document) -> list[Cell]:
     cells: list[Cell] = []
     for word, style in (("passed", ""), ("dropped", "red")):
         part = both[word]
-        now = bits(part.get("bps", 0)) if part.get("bps") else rate(part.get("pps", 0))
         painted = style if part["packets"] else ""
-        cells += [(count(part["packets"]), painted), (size(part["bytes"]), painted), now]
+        cells += [(count(part["packets"]), painted), (size(part["bytes"]), painted), bits(part["bps"])]
     return cells

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+# bash completion for xdpfw: source it, or copy it to /usr/share/bash-completion/completions/xdpfw
+
+_xdpfw_sets() { xdpfw list --json --timeout 1 2>/dev/null | grep -o '"name": "[^"]*"' | cut -d'"' -f4; }
+_xdpfw_interfaces() { local path; for path in /sys/class/net/*; do echo "${path##*/}"; done; }
+
+_xdpfw() {
+    local cur=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb='' words='' at
+    local verbs="serve attach detach status doctor block unblock allow unallow list show import export counters top policy set token"
+    for ((at = 1; at < COMP_CWORD; at++)); do
+        case ${COMP_WORDS[at]} in
+            --socket | --url | --timeout) ((at++)) ;;
+            -*) ;;
+            *) verb=${COMP_WORDS[at]}; break ;;
+        esac
+    done
+    case $previous in
+        --mode) words="auto native generic" ;;
+        --sort) words="bytes packets bps pps" ;;
+        --of) words="total passed dropped" ;;
+        --role) words="read write admin" ;;
+        --attach) words=$(_xdpfw_interfaces) ;;
+        --format) words="text json ndjson" ;;
+        --socket | --config | --state-dir | --bpffs) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+    esac
+    if [[ -z $words && -z $verb ]]; then
+        words="$verbs --json --socket --url --timeout --version --help"
+    elif [[ -z $words && $cur == -* ]]; then
+        words=$(xdpfw "$verb" --help 2>/dev/null | grep -o -- '--[a-z-]*' | sort -u)
+    elif [[ -z $words ]]; then
+        case $verb in
+            attach | detach | counters | top) words=$(_xdpfw_interfaces) ;;
+            list | export) words=$(_xdpfw_sets) ;;
+            import) if ((COMP_CWORD - at > 1)); then COMPREPLY=($(compgen -f -- "$cur")); return; fi; words=$(_xdpfw_sets) ;;
+            policy) words="show default mode pass drop enforce monitor" ;;
+            set) words="create describe delete $(_xdpfw_sets)" ;;
+            token) words="create list revoke" ;;
+        esac
+    fi
+    COMPREPLY=($(compgen -W "$words" -- "$cur"))
+}
+complete -F _xdpfw xdpfw
