@@ -18,12 +18,12 @@ from lab.waiting import eventually
 pytestmark = pytest.mark.netns
 
 OWNER = """
-import subprocess, sys
+import sys
 from lab.network import Network
 network = Network(2)
 network.clients[0].space.popen("sleep", "1000")
 if "stubborn" in sys.argv:
-    subprocess.Popen(network.clients[1].space.command("sh", "-c", "trap '' TERM; sleep 1000"), stdout=subprocess.DEVNULL)
+    network.clients[1].space.popen("sh", "-c", "trap '' TERM; sleep 1000")
 print(network.name, network._janitor.pid, flush=True)
 sys.stdin.read()
 """
