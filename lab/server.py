@@ -57,8 +57,8 @@ Filtering {interface} ({mode} XDP). Ctrl-C detaches and ends; the sets stay in {
   sudo curl --unix-socket {socket} http://localhost/api/v1/sets/block/entries/192.0.2.0/24
   sudo curl --unix-socket {socket} -X DELETE http://localhost/api/v1/sets/block/entries/192.0.2.0/24
 
-  sudo {xdpfw} top {interface} --once
-  sudo {xdpfw} status
+  sudo {xdpfw} top {interface} --once --socket {socket}
+  sudo {xdpfw} status --socket {socket}
 """
 
 
@@ -137,9 +137,8 @@ def run_lab(*, checking: bool) -> int:
             return 0
 
 
-def run_real(interface: str, mode: str, state: Path) -> int:
-    """On a real interface. The socket is the usual one, so that `xdpfw` finds it by itself."""
-    socket = Path("/run/xdpfw/xdpfw.sock")
+def run_real(interface: str, mode: str, state: Path, socket: Path) -> int:
+    """On a real interface. The usual socket is where `xdpfw` looks by itself."""
     command = [str(XDPFW), "serve", "--socket", str(socket), "--state-dir", str(state), "--detach-on-exit"]
     daemon = subprocess.Popen([*command, "--attach", f"{interface}:{mode}"])
     try:
@@ -174,6 +173,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="lab: prove that a blocked client is dropped, and end")
     parser.add_argument("--mode", choices=("auto", "native", "generic"), default="auto", help="attach mode")
     parser.add_argument("--state-dir", type=Path, default=Path("/var/lib/xdpfw"), help="where the sets are kept")
+    parser.add_argument("--socket", type=Path, default=Path("/run/xdpfw/xdpfw.sock"), help="where it listens")
     wish = parser.parse_args()
     if wish.interface and wish.check:
         parser.error("--check makes its own lab; leave out the interface")
@@ -183,7 +183,7 @@ def main() -> int:
         signal.signal(number, _end)
     try:
         if wish.interface:
-            return run_real(wish.interface, wish.mode, wish.state_dir)
+            return run_real(wish.interface, wish.mode, wish.state_dir, wish.socket)
         return run_lab(checking=wish.check)
     except Ended:
         return 130

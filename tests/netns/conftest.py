@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from lab.daemon import Daemon
+from lab.namespace import Namespace
 from lab.network import Client, Network
 from lab.probes import start_services
 from tests.conftest import lacks
@@ -49,6 +52,13 @@ class Site:
 
 def attach_all(network: Network) -> tuple[str, ...]:
     return tuple(word for client in network.clients for word in ("--attach", f"{client.interface}:native"))
+
+
+def xdp(space: Namespace, link: str) -> dict[str, Any] | None:
+    """What `ip` says about a link's XDP program."""
+    found = json.loads(space.run("ip", "-j", "-d", "link", "show", link))[0].get("xdp")
+    assert found is None or isinstance(found, dict)
+    return found
 
 
 @pytest.fixture(scope="session")

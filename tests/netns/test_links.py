@@ -10,16 +10,14 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lab.daemon import Daemon
-from lab.namespace import Namespace
 from lab.network import Network
 from lab.probes import expect, reach
 from lab.waiting import eventually
-from tests.netns.conftest import Site, attach_all
+from tests.netns.conftest import Site, attach_all, xdp
 from xdpfw.kernel import libbpf
 
 pytestmark = pytest.mark.netns
@@ -27,13 +25,6 @@ pytestmark = pytest.mark.netns
 
 def state(daemon: Daemon, name: str) -> str:
     return str(daemon.rest.get(f"interfaces/{name}")["state"])
-
-
-def xdp(space: Namespace, link: str) -> dict[str, Any] | None:
-    """What `ip` says about a link's XDP program."""
-    found = json.loads(space.run("ip", "-j", "-d", "link", "show", link))[0].get("xdp")
-    assert found is None or isinstance(found, dict)
-    return found
 
 
 @contextmanager
