@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+from xdpfw.hold import Hold
 from xdpfw.kernel.adapter import RealKernel
 from xdpfw.model.errors import Conflict, NotFound, Unavailable, XdpfwError
 from xdpfw.model.interface import AttachMode
@@ -79,6 +80,7 @@ async def serve(settings: Settings) -> int:
         management=settings.management,
         instance=settings.instance_name,
         protect_ssh=settings.protect_ssh,
+        hold=Hold(settings.state_dir),
     )
     # The kernel side waits for a compiler and for the disk, this side for Python imports: side by side.
     loading = asyncio.create_task(firewall.load())
@@ -103,7 +105,6 @@ async def serve(settings: Settings) -> int:
 async def listening(settings: Settings, firewall: Firewall, store: Store) -> AsyncIterator[None]:
     """Serve HTTP on the sockets of the settings while the body runs."""
     from api.app import create_app
-
     from api.auth import Tokens
     from api.transport import server, tcp_socket, unix_socket
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from xdpfw.hold import Hold
 from xdpfw.kernel.port import Kernel
 from xdpfw.model.errors import Conflict, Guarded, NotFound, XdpfwError
 from xdpfw.model.interface import Attachment, AttachMode, InterfaceState, Link
@@ -17,15 +18,19 @@ from xdpfw.model.views import Count, InterfaceView
 class Interfaces:
     """Methods block: call them in a worker thread, one at a time where they change something.
 
-    `held`: somebody detached everything by hand with the daemon away; nothing attaches again until asked to.
+    `hold`: somebody detached everything by hand with the daemon away; nothing attaches again until asked to.
     """
 
-    def __init__(self, kernel: Kernel, desired: Mapping[str, AttachMode], *, held: bool = False) -> None:
+    def __init__(self, kernel: Kernel, desired: Mapping[str, AttachMode], hold: Hold | None = None) -> None:
         self._kernel = kernel
         self.desired: dict[str, AttachMode] = dict(desired)
         self.attached: dict[str, Attachment] = {}
         self.errors: dict[str, str] = {}
-        self.held = held
+        self._hold = hold
+
+    @property
+    def held(self) -> bool:
+        return self._hold is not None and self._hold.on
 
     def refresh(self) -> set[str]:
         """Read what is attached; answers the names that came or went since the last look."""
@@ -40,10 +45,9 @@ class Interfaces:
         """
         changed = self.refresh()
         present = {link.name for link in self._kernel.interfaces()}
-        for name, mode in self.desired.items():
-            if name in self.attached or name not in present or self.held:
-                continue
-            changed |= self._try_attach(name, mode)
+        for name, mode in self.desired.items() if not self.held else ():
+            if name not in self.attached and name in present:
+                changed |= self._try_attach(name, mode)
         for name in self.errors.keys() - self.desired.keys():
             del self.errors[name]
         return changed
@@ -87,7 +91,8 @@ class Interfaces:
             del self.attached[name]
         if name not in self.attached:
             self.attached[name] = self._kernel.attach(name, mode)
-        self.held = False
+        if self._hold is not None:
+            self._hold.clear()
         self.errors.pop(name, None)
 
     def detach(self, name: str) -> None:

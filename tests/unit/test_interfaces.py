@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 
+from xdpfw.hold import Hold
 from xdpfw.interfaces import Interfaces
 from xdpfw.kernel.fake import FakeKernel, fake_link
 from xdpfw.model.errors import Conflict, Guarded, KernelError, NotFound
@@ -79,9 +80,12 @@ def test_no_such_interface(kernel):
         interfaces.view("eth9")
 
 
-def test_after_a_detach_by_hand_nothing_attaches_until_asked(kernel):
-    interfaces = Interfaces(kernel, {"eth1": AUTO}, held=True)
+def test_after_a_detach_by_hand_nothing_attaches_until_asked(kernel, tmp_path):
+    hold = Hold(tmp_path)
+    hold.set()
+    interfaces = Interfaces(kernel, {"eth1": AUTO}, hold)
     assert interfaces.reconcile() == set()
     assert interfaces.view("eth1").state == "detached"
     interfaces.attach("eth1", AUTO)
     assert interfaces.view("eth1").state == "attached"
+    assert not hold.on

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TypeVar
 
 from xdpfw.clock import Clock, ClockAnchor, SystemClock
+from xdpfw.hold import Hold
 from xdpfw.interfaces import Interfaces
 from xdpfw.kernel.port import Kernel
 from xdpfw.model.errors import Unavailable
@@ -29,7 +30,8 @@ RETRY_AFTER = 2
 
 
 class Core:
-    """`management`: prefixes that no change may cut off by accident; `protect_ssh`: ssh peers and gateways neither."""
+    """`management`: prefixes that no change may cut off by accident; `protect_ssh`: ssh peers and gateways neither.
+    `hold`: the mark of a detach by hand."""
 
     def __init__(
         self,
@@ -41,6 +43,7 @@ class Core:
         management: Iterable[Prefix] = (),
         instance: str = "xdpfw",
         protect_ssh: bool = True,
+        hold: Hold | None = None,
     ) -> None:
         self.kernel = kernel
         self.store = store
@@ -51,6 +54,7 @@ class Core:
         self.traffic = Traffic(kernel, self.clock)
         self.guards = Guards(kernel, self.clock, tuple(management), protect_ssh=protect_ssh)
         self.operation: OperationView | None = None
+        self._hold = hold
         self.warnings: list[str] = []
         self.started_at = self.clock.wall()
         self.started_monotonic = self.clock.monotonic()
@@ -110,7 +114,7 @@ class Core:
         self.kernel.activate()
         if started.reason:
             self.warnings.append(started.reason)
-        interfaces = Interfaces(self.kernel, saved.interfaces)
+        interfaces = Interfaces(self.kernel, saved.interfaces, self._hold)
         interfaces.reconcile()
         # Filters that are in force stay so, also when the store that wanted them was lost.
         for name, attachment in interfaces.attached.items():

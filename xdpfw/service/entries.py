@@ -102,7 +102,7 @@ class EntryUseCases(Core):
         claim = Claim(prefix, origin, self._expiry(ttl, expires_at, now), comment, now)
         written = await self._write(
             name,
-            lambda state: state.sets.upsert(name, [claim], longest=False, now=now),
+            lambda state: state.sets.upsert(name, [claim], longest=False),
             opts,
             tag=lambda: self.entry_tag(name, prefix),
             about=[prefix],
@@ -130,12 +130,9 @@ class EntryUseCases(Core):
         origin: str | None = None,
     ) -> EntriesWritten:
         """All or nothing. `origin`: remove only that origin's claims."""
-        now = self.clock.wall()
 
         def make(state: State) -> Edit:
-            return state.sets.patch(
-                name, add, remove, longest=longest, ignore_missing=ignore_missing, origin=origin, now=now
-            )
+            return state.sets.patch(name, add, remove, longest=longest, ignore_missing=ignore_missing, origin=origin)
 
         about = [*(claim.prefix for claim in add), *remove]
         if len(about) > LONG:
