@@ -4,11 +4,17 @@
 from __future__ import annotations
 
 import argparse
+import os
+from typing import TYPE_CHECKING, Any
 
 from cli.client import Document, segment
-from cli.errors import USAGE, Failure, code_of_status
+from cli.errors import NOT_ALLOWED, NOT_FOUND, USAGE, Failure, code_of_status
 from cli.options import dry_run, force
 from cli.session import Session
+
+if TYPE_CHECKING:
+    from xdpfw.hold import Hold
+    from xdpfw.settings import Settings
 
 _EXAMPLES = {
     "attach": """\
@@ -92,20 +98,58 @@ def _wanted(session: Session) -> list[str]:
 
 
 def _detach_offline(session: Session) -> int:
-    from xdpfw.kernel.offline import detach
-
-    from cli.verbs.daemon import settings_of
+    from xdpfw.hold import Hold
+    from xdpfw.kernel.bpffs import Pins, detach_offline
     from xdpfw.model.errors import XdpfwError
 
     args = session.args
     said = {name: getattr(args, name) for name in ("state_dir", "instance", "bpffs")}
-    settings = settings_of(args.config, said)
-    names = None if args.all else [args.interface]
+    settings = _offline_settings(session, said)
     try:
-        released = detach(settings.pin_dir, settings.state_dir, names, dry_run=args.dry_run)
+        names = Pins(settings.instance_name, settings.bpffs).linked()
+        names = [name for name in names if args.all or name == args.interface]
+        if not args.dry_run and (args.all or names):
+            # The mark comes first: a daemon that is alive after all must not attach again in between.
+            _leave_mark(session, Hold(settings.state_dir))
+            names = detach_offline(settings.instance_name, args.interface, settings.bpffs)
     except XdpfwError as error:
         raise Failure(code_of_status(error.status), error.detail) from None
-    return _released(session, released, {"changed": bool(released)})
+    except OSError as error:
+        raise Failure(NOT_ALLOWED, f"{error.filename}: {error.strerror}", "be root") from None
+    if args.interface and not names:
+        what = f"instance {settings.instance_name} has nothing attached to {args.interface}"
+        raise Failure(NOT_FOUND, what, *_others(settings))
+    code = _released(session, names, {"changed": bool(names)})
+    for note in _others(settings):
+        session.messages.line(f"xdpfw: {note}")
+    return code
+
+
+def _offline_settings(session: Session, said: dict[str, Any]) -> Settings:
+    """A broken configuration must not stand in the way of the way out."""
+    from cli.verbs.daemon import settings_of
+
+    try:
+        return settings_of(session.args.config, said)
+    except Failure as failure:
+        if session.args.config:
+            raise
+        session.warn(f"{failure.message}; going on without it")
+        return settings_of(os.devnull, said)
+
+
+def _leave_mark(session: Session, hold: Hold) -> None:
+    try:
+        hold.set()
+    except OSError as error:
+        session.warn(f"{hold.path}: {error.strerror}; a daemon that starts attaches again what it is set up for")
+
+
+def _others(settings: Settings) -> list[str]:
+    """Other instances on this host, in case it was one of those."""
+    names = sorted(path.name.removeprefix("xdpfw-") for path in settings.bpffs.glob("xdpfw-*"))
+    others = [name for name in names if name != settings.instance_name]
+    return [f"other instances here: {', '.join(others)}; --instance NAME chooses one"] if others else []
 
 
 def _released(session: Session, names: list[str], written: Document) -> int:
