@@ -102,7 +102,9 @@ async def _write_options(
     request: Request,
     dry_run: Annotated[bool, Query(description="Answer what would change; change nothing")] = False,
     force: Annotated[bool, Query(description="Override the guards (409), never validation")] = False,
-    if_match: Annotated[str | None, Header(description="Only if the resource still has this ETag, else 412")] = None,
+    if_match: Annotated[
+        str | None, Header(alias="If-Match", description="Only if the resource still has this ETag, else 412")
+    ] = None,
 ) -> WriteOptions:
     client = request.client
     return WriteOptions(dry_run=dry_run, force=force, if_match=if_match, peer=client.host if client else None)

@@ -31,6 +31,7 @@ GROUP = "xdpfw"
 PEER = "peer"
 """Key of the peer's credentials in the ASGI scope's state; absent on TCP."""
 
+MAX_HEAD = 64 << 10
 MAX_UNIX_PATH = 107
 SO_PEERGROUPS = 59  # asm-generic/socket.h; Python's socket module does not name it
 UCRED = struct.Struct("iII")  # struct ucred: pid, uid, gid
@@ -46,13 +47,34 @@ class Peer:
 
 
 class PeerProtocol(HttpToolsProtocol):
-    """HTTP/1.1 that tells the application who is at the other end of a unix socket."""
+    """HTTP/1.1 that tells the application who is at the other end of a unix socket, and that bounds what a client may
+    send before anybody has asked who it is."""
+
+    head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family == socket.AF_UNIX:
             self.app_state = {**self.app_state, PEER: credentials(sock)}
         super().connection_made(transport)
+
+    def on_message_begin(self) -> None:
+        self.head_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(name, value)
+        super().on_header(name, value)
+
+    def _count(self, *parts: bytes) -> None:
+        """The parser turns the error into a 400."""
+        self.head_bytes += sum(map(len, parts))
+        if self.head_bytes > MAX_HEAD:
+            raise ValueError(f"more than {MAX_HEAD} bytes of URL and headers")
 
 
 class Server(uvicorn.Server):

@@ -248,7 +248,9 @@ def test_bad_parameters_of_lists_are_422(api: Api, params: dict[str, str]) -> No
 
 
 def test_text_and_ndjson_stream_everything(api: Api) -> None:
-    api.patch(B, {"add": [*ADDRESS_ORDER[:-1], {"prefix": ADDRESS_ORDER[-1], "ttl": 60, "comment": "c", "origin": "o"}]})
+    api.patch(
+        B, {"add": [*ADDRESS_ORDER[:-1], {"prefix": ADDRESS_ORDER[-1], "ttl": 60, "comment": "c", "origin": "o"}]}
+    )
     text = ok(api.client.get(B, headers={"Accept": "text/plain"}))
     assert text.headers["content-type"].startswith("text/plain")
     assert text.text == "".join(f"{prefix}\n" for prefix in ADDRESS_ORDER)

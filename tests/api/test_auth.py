@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may do what: peers of the unix socket, tokens over TCP, Host and Origin."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from api.app import create_app
+from api.auth import Role, Tokens, Trust
+from tests.api.conftest import WAN, Api, ok, problem
+from tests.conftest import lacks
+
+NOBODY = 65534
+MEMBER_GID = 54321
+ASK = """\
+import http.client, socket, sys
+class Unix(http.client.HTTPConnection):
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(sys.argv[1])
+connection = Unix("localhost")
+connection.request("GET", sys.argv[2])
+print(connection.getresponse().status)
+"""
+
+
+@pytest.fixture
+def api(fake: Api) -> Api:
+    """Nothing here depends on the kernel."""
+    return fake
+
+
+@pytest.fixture
+def open_to_all(api: Api) -> Iterator[Api]:
+    """The file's mode keeps nobody out, so that only credentials can."""
+    if os.geteuid() != 0:
+        lacks("needs root to become another user")
+    api.host.app = create_app(api.firewall, api.tokens, trust=Trust(gid=MEMBER_GID))
+    api.host.directory.chmod(0o755)
+    api.host.socket.chmod(0o666)
+    yield api
+    api.host.socket.chmod(0o660)
+    api.host.directory.chmod(0o700)
+
+
+def ask_as(api: Api, uid: int, gid: int, groups: list[int], path: str = "/api/v1/status") -> int:
+    command = [sys.executable, "-c", ASK, str(api.host.socket), path]
+    done = subprocess.run(command, user=uid, group=gid, extra_groups=groups, capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("uid", "gid", "groups", "status"),
+    [
+        (0, 0, [], 200),
+        (NOBODY, NOBODY, [], 403),
+        (NOBODY, 0, [], 403),
+        (NOBODY, MEMBER_GID, [], 200),
+        (NOBODY, NOBODY, [1, MEMBER_GID], 200),
+        (NOBODY, NOBODY, [1, 2], 403),
+    ],
+    ids=["root", "nobody", "root's group", "member", "supplementary member", "other groups"],
+)
+def test_the_unix_socket_goes_by_the_peers_credentials(
+    open_to_all: Api, uid: int, gid: int, groups: list[int], status: int
+) -> None:
+    assert ask_as(open_to_all, uid, gid, groups) == status
+
+
+def test_a_stranger_on_the_unix_socket_learns_nothing(open_to_all: Api) -> None:
+    for path in ("/healthz", "/metrics", "/api/v1/openapi.json", "/api/v1/nowhere"):
+        assert ask_as(open_to_all, NOBODY, NOBODY, [], path) == 403
+
+
+def token(api: Api, role: str) -> str:
+    secret = ok(api.client.post("tokens", json={"name": f"a {role}", "role": role})).json()["secret"]
+    assert isinstance(secret, str)
+    return secret
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer x",
+        "Basic cm9vdDpyb290",
+        "Bearer xdpfw_00000000_AAAA",
+        "xdpfw_00000000_AAAA",
+        "Bearer ü",
+    ],
+)
+def test_tcp_without_a_valid_token_is_401(api: Api, header: str | None) -> None:
+    headers = [] if header is None else [(b"Authorization", header.encode("latin-1"))]
+    with api.tcp() as tcp, api.nothing_changes():
+        for method, path in (
+            ("GET", "status"),
+            ("PUT", "sets/x"),
+            ("GET", "nowhere"),
+            ("GET", "/metrics"),
+            ("GET", "/readyz"),
+        ):
+            response = tcp.request(
+                method, path if path[0] != "/" else f"http://127.0.0.1:{api.host.port}{path}", headers=headers
+            )
+            problem(response, 401)
+            assert response.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_being_alive_is_no_secret(api: Api) -> None:
+    with api.tcp() as tcp:
+        assert ok(tcp.get(f"http://127.0.0.1:{api.host.port}/healthz")).json() == {"status": "ok"}
+
+
+def test_roles(api: Api) -> None:
+    calls = {
+        "read": [("GET", "status", None), ("HEAD", "sets", None), ("GET", "openapi.json", None)],
+        "write": [
+            ("PUT", "sets/office", {}),
+            ("PATCH", "sets/office/entries", {"add": ["192.0.2.1"]}),
+            ("DELETE", "sets/office", None),
+            ("PATCH", "policy", {"mode": "monitor"}),
+        ],
+        "admin": [
+            ("GET", "tokens", None),
+            ("POST", "tokens", {"name": "n", "role": "read"}),
+            ("PUT", f"interfaces/{WAN}", {}),
+            ("DELETE", f"interfaces/{WAN}", None),
+        ],
+    }
+    order = ["read", "write", "admin"]
+    for role in order:
+        with api.tcp(token(api, role)) as tcp:
+            for needed, requests in calls.items():
+                for method, path, body in requests:
+                    response = tcp.request(method, path, json=body)
+                    if order.index(role) >= order.index(needed):
+                        assert response.is_success, f"{role}: {method} {path}: {response.text}"
+                    else:
+                        assert response.status_code == 403, f"{role}: {method} {path}: {response.status_code}"
+
+
+def test_a_refused_role_changes_nothing(api: Api) -> None:
+    with api.tcp(token(api, "read")) as tcp, api.nothing_changes():
+        problem(tcp.put("sets/block/entries/192.0.2.1"), 403)
+        problem(tcp.put("sets/block/entries", content="192.0.2.1", headers={"Content-Type": "text/plain"}), 403)
+        problem(tcp.delete(f"interfaces/{WAN}"), 403)
+
+
+def test_the_secret_is_shown_once_and_kept_as_a_hash(api: Api) -> None:
+    response = api.client.post("tokens", json={"name": "grafana", "role": "read"})
+    made = response.json()
+    assert response.status_code == 201
+    assert (made["name"], made["role"], made["changed"]) == ("grafana", "read", True)
+    secret = made["secret"]
+    assert len(secret.rpartition("_")[2]) >= 43  # 256 bits in base64
+    page = api.get("tokens")
+    assert [item["id"] for item in page["items"]] == [made["id"]]
+    assert page["items"][0].keys() == {"id", "name", "role", "created_at"}
+    [record] = api.store.tokens()
+    assert secret.encode() not in repr(record).encode()
+    assert secret.rpartition("_")[2] not in repr(record)
+    # a daemon that starts anew knows it
+    assert Tokens(api.store).identify(secret).role is Role.READ
+
+
+def test_a_revoked_token_is_refused_on_an_open_connection(api: Api) -> None:
+    secret = token(api, "read")
+    [record] = api.store.tokens()
+    with api.tcp(secret) as tcp:
+        ok(tcp.get("status"))
+        assert api.client.delete(f"tokens/{record.id}").status_code == 204
+        problem(tcp.get("status"), 401)
+    problem(api.client.delete(f"tokens/{record.id}"), 404)
+    assert api.store.tokens() == []
+
+
+def test_a_dry_run_makes_no_token_and_revokes_none(api: Api) -> None:
+    made = ok(api.client.post("tokens", json={"name": "n", "role": "read"}, params={"dry_run": True}))
+    assert (made.status_code, made.json()["secret"], api.store.tokens()) == (200, None, [])
+    token(api, "read")
+    [record] = api.store.tokens()
+    assert ok(api.client.delete(f"tokens/{record.id}", params={"dry_run": True})).json()["changed"] is True
+    assert api.store.tokens() == [record]
+
+
+def test_if_match_guards_tokens(api: Api) -> None:
+    etag = ok(api.client.get("tokens")).headers["etag"]
+    body = {"name": "n", "role": "read"}
+    assert api.client.post("tokens", json=body, headers={"If-Match": etag}).status_code == 201
+    problem(api.client.post("tokens", json=body, headers={"If-Match": etag}), 412)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"name": "n"}, {"name": "n", "role": "root"}, {"name": "", "role": "read"}, {"name": "a\nb", "role": "read"}],
+)
+def test_other_tokens_are_422(api: Api, body: dict[str, str]) -> None:
+    problem(api.client.post("tokens", json=body), 422)
+    assert api.store.tokens() == []
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8484", "127.0.0.1.evil.example", "192.0.2.1", "", "[::1", "x@y"]
+)
+def test_another_host_name_is_refused(api: Api, host: str) -> None:
+    """DNS rebinding: a page's own name leads to the loopback."""
+    with api.tcp(token(api, "admin"), Host=host) as tcp:
+        problem(tcp.get("status"), 403)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8484", "localhost", "LOCALHOST:1", "[::1]:8484", "127.9.9.9"])
+def test_names_of_the_loopback_are_taken(api: Api, host: str) -> None:
+    with api.tcp(token(api, "read"), Host=host) as tcp:
+        ok(tcp.get("status"))
+
+
+def test_configured_names_are_taken(api: Api) -> None:
+    api.host.app = create_app(api.firewall, api.tokens, names=["fw.example"])
+    with api.tcp(token(api, "read"), Host="fw.example:8484") as tcp:
+        ok(tcp.get("status"))
+
+
+def test_two_host_headers_are_refused(api: Api) -> None:
+    with api.tcp(token(api, "read")) as tcp:
+        request = tcp.build_request("GET", "status")
+        request.headers = httpx.Headers([*request.headers.multi_items(), ("host", "evil.example")])
+        problem(tcp.send(request), 400)
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1", "http://localhost", "x"])
+def test_pages_of_other_origins_are_refused(api: Api, origin: str) -> None:
+    with api.tcp(token(api, "admin"), Origin=origin) as tcp, api.nothing_changes():
+        problem(tcp.get("status"), 403)
+        problem(tcp.put("sets/office"), 403)
+
+
+def test_the_servers_own_origin_is_taken(api: Api) -> None:
+    with api.tcp(token(api, "read"), Origin=f"http://127.0.0.1:{api.host.port}") as tcp:
+        ok(tcp.get("status"))
+
+
+def test_no_answer_lets_other_pages_read_it(api: Api) -> None:
+    with api.tcp(token(api, "read")) as tcp:
+        assert not [name for name in ok(tcp.get("status")).headers if name.startswith("access-control")]
+
+
+def test_a_proxy_header_does_not_change_who_asks(api: Api) -> None:
+    """The lock-out guard goes by the real peer, which is the loopback here and never protected."""
+    api.put(f"interfaces/{WAN}")
+    headers = {"X-Forwarded-For": "198.51.100.7", "Forwarded": "for=198.51.100.7"}
+    with api.tcp(token(api, "write"), **headers) as tcp:
+        assert tcp.put("sets/block/entries/198.51.100.7").status_code == 201
+
+
+def test_logs_hold_no_secret(api: Api, caplog: pytest.LogCaptureFixture) -> None:
+    secret = token(api, "write")
+    with caplog.at_level(logging.DEBUG), api.tcp(secret) as tcp:
+        ok(tcp.put("sets/office", params={"dry_run": "true"}))
+        ok(tcp.get("sets"))
+        problem(tcp.get("sets/a%0Ab"), 422)
+        problem(tcp.get("status", headers={"Authorization": "Bearer wrong-one"}), 401)
+    lines = [record.getMessage() for record in caplog.records if record.name == "xdpfw.api"]
+    assert any("PUT '/api/v1/sets/office' 200" in line for line in lines)
+    assert not [line for line in lines if "\n" in line]
+    everything = "\n".join(record.getMessage() for record in caplog.records)
+    assert secret.rpartition("_")[2] not in everything
+    assert "wrong-one" not in everything
