@@ -73,6 +73,13 @@ def prefix_lists(corpora: Path) -> list[Path]:
     return sorted((corpora / "prefixes").iterdir())
 
 
+def list_sizes(corpora: Path) -> dict[str, int]:
+    """List → distinct prefixes, for those lists that hold prefixes."""
+    with (corpora / "prefix_table.tsv").open() as file:
+        rows = csv.DictReader(file, delimiter="\t")
+        return {row["file"]: int(row["distinct_prefixes"]) for row in rows if row["distinct_prefixes"] != "-"}
+
+
 def probes(corpora: Path, list_: Path) -> list[Probe]:
     """The oracle of a list; empty where the corpora have none. It is named without a compressed list's ending."""
     path = corpora / "probes" / f"{list_.name.removesuffix('.xz')}.probes.tsv"

@@ -88,13 +88,13 @@ def read(frame: bytes) -> Reading:
         ethertype, rest, tags = tag.type, rest[tag.__hdr_len__ :], tags + 1
     reading = Reading(ethertype, tags)
     if ethertype == dpkt.ethernet.ETH_TYPE_IP:
-        return _read_ipv4(rest, replace(reading, family=4), big=len(frame) > 65535)
+        return _read_ipv4(rest, replace(reading, family=4))
     if ethertype == dpkt.ethernet.ETH_TYPE_IP6:
-        return _read_ipv6(rest, replace(reading, family=6), big=len(frame) > 65575)
+        return _read_ipv6(rest, replace(reading, family=6))
     return reading
 
 
-def _read_ipv4(data: bytes, reading: Reading, *, big: bool) -> Reading:
+def _read_ipv4(data: bytes, reading: Reading) -> Reading:
     bad = replace(reading, fault="bad_ipv4")
     try:
         header = _IPv4(data)
@@ -103,7 +103,7 @@ def _read_ipv4(data: bytes, reading: Reading, *, big: bool) -> Reading:
     if header.v != 4:
         return bad
     bad = replace(bad, source=header.src)
-    length = len(data) if big and header.len == 0 else header.len
+    length = len(data) if header.len == 0 and len(data) > 65535 else header.len
     if header.hl < 5 or not header.hl * 4 <= length <= len(data):
         return bad
     fragment = "later" if header.offset else "first" if header.mf else "none"
@@ -111,7 +111,7 @@ def _read_ipv4(data: bytes, reading: Reading, *, big: bool) -> Reading:
     return _read_transport(data[header.hl * 4 : length], reading)
 
 
-def _read_ipv6(data: bytes, reading: Reading, *, big: bool) -> Reading:
+def _read_ipv6(data: bytes, reading: Reading) -> Reading:
     bad = replace(reading, fault="bad_ipv6")
     try:
         header = _IPv6(data)
@@ -123,7 +123,7 @@ def _read_ipv6(data: bytes, reading: Reading, *, big: bool) -> Reading:
     payload = header.data
     if header.plen > len(payload):
         return replace(bad, source=header.src)
-    jumbo = header.plen == 0 and (header.nxt == 0 or big)
+    jumbo = header.plen == 0 and (header.nxt == 0 or len(payload) > 65535)
     return _read_extensions(
         payload if jumbo else payload[: header.plen], replace(reading, protocol=header.nxt), header.hlim
     )
