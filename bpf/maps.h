@@ -62,9 +62,9 @@ struct config {
 	__u32 epoch;   /* talkers of another epoch are as good as absent; never 0 */
 	__u32 buckets; /* of the talker table on each CPU; a power of two */
 	__u64 seed;    /* of the talker table's hash: nobody outside can aim at a bucket */
-	__u32 requested_mode; /* the attach mode that was asked for, and why native was refused; not read here */
+	__u64 program; /* which program runs here, and the errno with which native mode was refused; not read here */
 	__u32 native_error;
-	__u32 reserved[10];
+	__u32 reserved[9];
 };
 _Static_assert(sizeof(struct config) == 64, "struct config");
 

@@ -10,6 +10,7 @@ import ctypes as ct
 import errno
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,17 @@ class _LinkInfo(ct.Structure):
         ("_pad", ct.c_uint32),
         ("ifindex", ct.c_uint32),
         ("_more", ct.c_uint8 * 108),
+    )
+
+
+class _MapInfo(ct.Structure):
+    _fields_ = (
+        ("type", ct.c_uint32),
+        ("id", ct.c_uint32),
+        ("key_size", ct.c_uint32),
+        ("value_size", ct.c_uint32),
+        ("max_entries", ct.c_uint32),
+        ("flags", ct.c_uint32),
     )
 
 
@@ -304,6 +316,10 @@ def link_update(link_fd: int, prog_fd: int) -> None:
     _call("replacing the program in place", "bpf_link_update", link_fd, prog_fd, None)
 
 
+def link_detach(link_fd: int) -> None:
+    _call("detaching the program", "bpf_link_detach", link_fd)
+
+
 def test_run(prog_fd: int, frame: bytes, repeat: int = 1) -> tuple[int, int]:
     """Run the program on a frame; answers its return value and the mean duration in ns."""
     options = _TestRun(data_in=ct.cast(ct.c_char_p(frame), ct.c_void_p), data_size_in=len(frame), repeat=repeat)
@@ -334,10 +350,26 @@ def link_info(fd: int) -> tuple[int, int]:
     return record.prog_id, record.ifindex
 
 
-def prog_info(fd: int) -> tuple[int, str, int]:
-    """Id, name, and how many instructions the verifier went through (0 before Linux 5.16)."""
+def map_info(fd: int) -> tuple[int, int]:
+    """Value size and number of entries."""
+    record = _info(fd, _MapInfo())
+    return record.value_size, record.max_entries
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramInfo:
+    """`verified`: how many instructions the verifier went through (0 before Linux 5.16)."""
+
+    id: int
+    name: str
+    verified: int
+    compiled: bool
+
+
+def prog_info(fd: int) -> ProgramInfo:
     record = _info(fd, _ProgInfo())
-    return record.id, record.name.decode(errors="replace"), record.verified_insns
+    name = record.name.decode(errors="replace")
+    return ProgramInfo(record.id, name, record.verified_insns, bool(record.jited_prog_len))
 
 
 def prog_name(program_id: int) -> str:
@@ -347,7 +379,7 @@ def prog_name(program_id: int) -> str:
     except Refused:
         return ""
     try:
-        return prog_info(fd)[1]
+        return prog_info(fd).name
     finally:
         os.close(fd)
 

@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real kernel behind the port: puts together tables, program, interfaces and clocks of one instance."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xdpfw.kernel import attach as attaching
+from xdpfw.kernel import libbpf, netlink, takeover
+from xdpfw.kernel.apply import Applier
+from xdpfw.kernel.bpffs import DEFAULT, Pins, remove_tree
+from xdpfw.kernel.clock import KernelClock
+from xdpfw.kernel.grace import Grace
+from xdpfw.kernel.instance import Instance, InterfaceMaps, link_state
+from xdpfw.kernel.lock import StateLock
+from xdpfw.kernel.maps import interface_specs, possible_cpus
+from xdpfw.kernel.port import Directory, Judgement, MapFill, Started
+from xdpfw.kernel.program import PacketProgram
+from xdpfw.kernel.tables import Tables
+from xdpfw.kernel.twin import Twin
+from xdpfw.model.errors import MapFull, NotFound, XdpfwError
+from xdpfw.model.interface import Attachment, AttachMode, ForeignProgram, Link
+from xdpfw.model.limits import Limits
+from xdpfw.model.prefix import FAMILIES
+from xdpfw.policy.ops import Ids, Op
+
+_BTF = Path("/sys/kernel/btf/vmlinux")
+
+
+class RealKernel:
+    """One instance: all it pins is under <bpffs>/xdpfw-<instance>, all else it keeps is in `state_dir`."""
+
+    def __init__(
+        self, instance: str, state_dir: Path, limits: Limits, bpffs: Path = DEFAULT, *,
+        wall: Callable[[], int] | None = None,
+    ) -> None:  # fmt: skip
+        self.instance, self._state_dir, self._limits, self._wall = instance, state_dir, limits, wall
+        self._pins = Pins(instance, bpffs)
+        self._cpus = possible_cpus()
+        self._interface_specs = interface_specs(limits, self._cpus)
+        self._program = PacketProgram()
+        self._on: dict[str, Instance] = {}
+        self._twin: Twin | None = None
+        self._lock: StateLock | None = None
+
+    # life
+
+    def start(self) -> Started:
+        self._lock = StateLock(self._state_dir)
+        try:
+            self._pins.prepare()
+            self._clock = KernelClock(self._wall) if self._wall else KernelClock()
+            self._grace = Grace()
+            found, self._reason = takeover.find(self._pins, self._limits, self._cpus)
+            self._tables = found or self._create_tables()
+            self._applier = Applier(self._tables, self._clock, self._grace.wait)
+            if found is not None:
+                self._adopt_or_create()
+            return self._started()
+        except BaseException:
+            self._lock.release()
+            self._lock = None
+            raise
+
+    def _adopt_or_create(self) -> None:
+        try:
+            self._applier.adopt()
+        except MapFull as error:
+            self._reason = f"pinned tables could not be put right: {error.detail}"
+            self._tables.close()
+            self._tables = self._create_tables()
+            self._applier = Applier(self._tables, self._clock, self._grace.wait)
+
+    def _create_tables(self) -> Tables:
+        number = max(self._pins.tables(), default=0) + 1
+        return Tables.create(self._pins.tables_of(number), self._limits, self._cpus)
+
+    def _started(self) -> Started:
+        meta = self._tables.meta
+        if not meta["ready"]:
+            nothing = np.empty(0, np.uint32)
+            none = dict.fromkeys(FAMILIES, nothing)
+            empty = {family: np.empty(0, "S5" if family == 4 else "S17") for family in FAMILIES}
+            return Started(False, 0, 0, Directory(empty, none, none), nothing, nothing, self._reason)
+        memberships, classes = self._tables.referenced()
+        return Started(
+            adopted=True,
+            # What was cut off in the middle is no revision's state.
+            revision=0 if meta["applying"] else int(meta["revision"]),
+            generation=self._tables.generation,
+            directory=self._tables.directory_now(),
+            memberships=memberships,
+            classes=classes,
+        )
+
+    def activate(self) -> list[Attachment]:
+        old = takeover.others(self._pins, self._tables.path)
+        if not self._tables.meta["ready"]:
+            takeover.preload_counts(self._tables, old)
+        for name in self._pins.linked():
+            instance = self._open(name, old)
+            state = instance.link_state()
+            if state and state[1] and not instance.is_current(self._program, state[0]):
+                fd = self._load(instance)
+                instance.replace(fd)
+                os.close(fd)
+        self._tables.meta["ready"] = 1
+        for path in old:
+            remove_tree(path)
+        return self.attachments()
+
+    def stop(self, detach: bool) -> None:
+        if self._lock is None:
+            return
+        for instance in self._on.values():
+            instance.maps.close()
+        self._on.clear()
+        if self._twin:
+            self._twin.close()
+            self._twin = None
+        self._tables.close()
+        self._grace.close()
+        self._clock.close()
+        if detach:
+            self._pins.remove()
+        self._lock.release()
+        self._lock = None
+
+    # policy
+
+    def execute(self, ops: Sequence[Op], revision: int) -> None:
+        self._applier.execute(ops, revision)
+
+    # interfaces
+
+    def interfaces(self) -> list[Link]:
+        return [seen.link for seen in netlink.interfaces()]
+
+    def foreign_program(self, name: str) -> ForeignProgram | None:
+        seen = netlink.find(name)
+        return attaching.foreign_program(seen, self._own_program(name)) if seen else None
+
+    def attach(self, name: str, mode: AttachMode) -> Attachment:
+        seen = netlink.find(name)
+        if seen is None:
+            raise NotFound(f"there is no interface {name!r}")
+        if other := attaching.foreign_program(seen, self._own_program(name)):
+            raise attaching.conflict(name, other)
+        instance = self._open(name)
+        state = instance.link_state()
+        if state and state[1] == seen.link.index:
+            if mode in (AttachMode.AUTO, seen.mode_of(state[0])):
+                return self._attachment(instance, seen, state[0])
+            self._pins.unpin_link(name)
+        try:
+            self._attach_anew(instance, seen.link, mode)
+        except XdpfwError:
+            if state is None:
+                self._forget(name)
+            raise
+        return self._attached_now(instance)
+
+    def _attach_anew(self, instance: Instance, link: Link, mode: AttachMode) -> None:
+        fd = self._load(instance)
+        try:
+            _, refused = attaching.attach(instance, fd, link, mode)
+        finally:
+            os.close(fd)
+        instance.maps.config["native_error"] = refused
+
+    def _attached_now(self, instance: Instance) -> Attachment:
+        seen, state = netlink.find(instance.name), instance.link_state()
+        if seen is None or state is None or state[1] != seen.link.index:
+            raise NotFound(f"{instance.name} went away while the program was attached")
+        return self._attachment(instance, seen, state[0])
+
+    def detach(self, name: str) -> None:
+        if name not in self._pins.linked():
+            raise NotFound(f"{name} is not attached")
+        self._open(name)
+        self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        self._on.pop(name).remove()
+
+    def attachments(self) -> list[Attachment]:
+        links = {seen.link.name: seen for seen in netlink.interfaces()}
+        found = []
+        for name in self._pins.linked():
+            state, seen = link_state(self._pins.link(name)), links.get(name)
+            if state and seen and state[1] == seen.link.index:
+                found.append(self._attachment(self._open(name), seen, state[0]))
+        return found
+
+    def _attachment(self, instance: Instance, seen: netlink.Seen, program: int) -> Attachment:
+        mode, refused = seen.mode_of(program), int(instance.maps.config["native_error"])
+        warning = ""
+        if mode is AttachMode.GENERIC and refused:
+            warning = attaching.fallback_warning(refused, seen.link)
+        return Attachment(seen.link.name, seen.link.index, mode, program, warning)
+
+    def changes(self) -> AsyncIterator[None]:
+        return netlink.changes()
+
+    def _own_program(self, name: str) -> int | None:
+        state = link_state(self._pins.link(name))
+        return state[0] if state and state[1] else None
+
+    def _open(self, name: str, old: Sequence[Path] = ()) -> Instance:
+        """The interface's maps, opened or made; those in `old` directories are carried over where they fit."""
+        if name not in self._on:
+            home = self._pins.interface(self._tables.path, name)
+            homes = [home, *(self._pins.interface(path, name) for path in old)]
+            maps = InterfaceMaps.open(homes, self._interface_specs, self._cpus)
+            self._on[name] = Instance(name, self._pins, home, maps)
+        return self._on[name]
+
+    def _load(self, instance: Instance) -> int:
+        return instance.load(self._program, self._tables.descriptors())
+
+    # counters
+
+    def read_tally(self, name: str) -> npt.NDArray[np.uint64]:
+        return self._counting(name).maps.read_tally()
+
+    def read_talkers(self, name: str) -> npt.NDArray[Any]:
+        return self._counting(name).maps.read_talkers(self._clock)
+
+    def reset_talkers(self, name: str) -> None:
+        self._counting(name).maps.reset_talkers()
+
+    def read_leaves(self, leaves: Ids) -> npt.NDArray[np.uint64]:
+        return self._tables.counts_of(leaves)
+
+    def _counting(self, name: str) -> Instance:
+        if name not in self._on and name not in self._pins.linked():
+            raise NotFound(f"{name} is not attached")
+        return self._open(name)
+
+    # sight
+
+    def fill(self) -> list[MapFill]:
+        counted = self._applier.fill
+        return [MapFill(name, used, self._tables.maps[name].spec.entries) for name, used in counted.items()]
+
+    def features(self) -> dict[str, Any]:
+        return {
+            "release": platform.release(),
+            "architecture": platform.machine(),
+            "libbpf": libbpf.version(),
+            "compiler": self._program.compiler,
+            "cpus": self._cpus,
+            "jit": self._clock.is_compiled,
+            "btf": _BTF.exists(),
+            "multi_buffer": self._program.frags,
+            "hz": self._clock.hz,
+        }
+
+    def judge(self, frame: bytes) -> Judgement:
+        if self._twin is None:
+            self._twin = Twin(self._program, self._tables.descriptors(), self._cpus)
+        return self._twin.judge(frame)
+
+    def peers(self) -> list[str]:
+        return sorted({*netlink.ssh_peers(), *netlink.gateways()})

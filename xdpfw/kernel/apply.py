@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Perform map operations (policy/ops.py) on the shared tables, so that every packet sees the old state or the new."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from xdpfw.kernel import layouts, libbpf
+from xdpfw.kernel.clock import KernelClock
+from xdpfw.kernel.keys import are_hosts, host_keys, trie_keys
+from xdpfw.kernel.maps import Map
+from xdpfw.kernel.tables import Tables
+from xdpfw.model.errors import KernelError, MapFull
+from xdpfw.model.policy import Policy, PolicyMode
+from xdpfw.model.prefix import FAMILIES, Family
+from xdpfw.model.reason import Verdict
+from xdpfw.policy.ops import (
+    ClearLeaves,
+    DeletePrefixes,
+    Flip,
+    Grace,
+    Ids,
+    InsertPrefixes,
+    Keys,
+    Op,
+    WriteLeaves,
+    WriteMemberships,
+    WritePolicy,
+    WriteVectors,
+)
+
+BATCH = 65536
+
+
+class Applier:
+    """One writer. `fill[map]` counts the prefixes in hosts and tries.
+
+    Two things need a grace period that the operations do not ask for, because they only need it sometimes: writing
+    into a generation that packets may still be reading since the last flip, and inserting when the kernel could hand
+    out the memory of an element that a packet is still looking at.
+    """
+
+    def __init__(self, tables: Tables, clock: KernelClock, wait: Callable[[], None]) -> None:
+        self._tables, self._clock, self._wait = tables, clock, wait
+        self._flipped = True  # an adopted generation may have come into force a moment ago
+        self._deleted = False
+        self._order = threading.Lock()
+        self._order.acquire()
+        self.fill = {f"{kind}{family}": 0 for family in FAMILIES for kind in ("hosts", "trie")}
+
+    def execute(self, ops: Sequence[Op], revision: int) -> None:
+        """Raises MapFull or KernelError; if that happens before the flip, what was inserted is taken out again."""
+        meta = self._tables.meta
+        meta["applying"] = 1
+        inserted: list[InsertPrefixes] = []
+        flipped = False
+        try:
+            for op in ops:
+                self._perform(op)
+                flipped = flipped or isinstance(op, Flip)
+                if isinstance(op, InsertPrefixes):
+                    inserted.append(op)
+        except (MapFull, KernelError):
+            if not flipped:
+                for undo in reversed(inserted):
+                    self._delete(undo.family, undo.keys, undo.leaves)
+                meta["applying"] = 0
+            raise
+        meta["revision"] = revision
+        meta["applying"] = 0
+
+    def _perform(self, op: Op) -> None:
+        match op:
+            case WriteMemberships(ids, classes, nexts, deadlines):
+                records = np.zeros(len(ids), layouts.MEMBERSHIP)
+                records["class"], records["next"] = classes, nexts
+                records["deadline"] = self._clock.deadlines(deadlines)
+                self._tables.view("membership")[ids] = records
+            case WriteLeaves(generation, ids, memberships):
+                self._before_writing(generation)
+                self._tables.leaf(generation)[ids] = memberships
+            case WritePolicy(generation, policy, vectors):
+                self._before_writing(generation)
+                self._write_policy(generation, policy)
+                self._tables.vector(generation)[: len(vectors)] = vectors
+            case WriteVectors(generation, classes, vectors):
+                self._before_writing(generation)
+                self._tables.vector(generation)[classes] = vectors
+            case InsertPrefixes(family, keys, leaves):
+                self._insert(family, keys, leaves)
+            case DeletePrefixes(family, keys, leaves):
+                self._delete(family, keys, leaves)
+            case Flip(generation):
+                self._flip(generation)
+            case Grace():
+                self.grace()
+            case ClearLeaves(ids):
+                self._tables.leaf_counters[:, ids] = 0
+
+    # generations
+
+    def grace(self) -> None:
+        self._wait()
+        self._flipped = self._deleted = False
+
+    def _before_writing(self, generation: int) -> None:
+        if self._flipped and generation != self._tables.generation:
+            self.grace()
+
+    def _flip(self, generation: int) -> None:
+        # All that was written must be visible before the flip is: a release and an acquire of a lock order the two.
+        self._order.release()
+        self._order.acquire()
+        self._tables.control["generation"] = generation
+        self._flipped = True
+
+    def _write_policy(self, generation: int, policy: Policy) -> None:
+        record = np.zeros((), layouts.POLICY)
+        record["drop_rows"] = sum(1 << at for at, row in enumerate(policy.rows) if row.verdict is Verdict.DROP)
+        record["default_drop"] = policy.default is Verdict.DROP
+        record["monitor"] = policy.mode is PolicyMode.MONITOR
+        record["ethertypes"][: len(policy.ethertypes)] = policy.ethertypes
+        self._tables.view("policy")[generation] = record
+
+    # prefixes
+
+    def _insert(self, family: Family, keys: Keys, leaves: Ids) -> None:
+        if self._deleted:
+            self.grace()
+        self._tables.list_leaves(family, keys, leaves, layouts.INSERTING)
+        done: list[tuple[Map, Keys, Ids]] = []
+        for table, chosen_keys, chosen_leaves in self._split(family, keys, leaves):
+            count, error = self._insert_into(table, family, chosen_keys, chosen_leaves)
+            done.append((table, chosen_keys[:count], chosen_leaves[:count]))
+            if error is not None:
+                for other, undo_keys, _ in done:
+                    self._delete_from(other, family, undo_keys)
+                self._tables.mark(leaves, layouts.FREE)
+                raise _explain(error, table) from error
+        self._tables.mark(leaves, layouts.LIVE)
+
+    def _insert_into(self, table: Map, family: Family, keys: Keys, leaves: Ids) -> tuple[int, libbpf.Refused | None]:
+        for start in range(0, len(keys), BATCH):
+            part = slice(start, start + BATCH)
+            packed, values = _map_keys(table, family, keys[part]), np.ascontiguousarray(leaves[part], np.uint32)
+            count, error = libbpf.map_update_batch(table.fd, packed, values)
+            self.fill[table.spec.name] += count
+            if error is not None:
+                return start + count, error
+        return len(keys), None
+
+    def _delete(self, family: Family, keys: Keys, leaves: Ids) -> None:
+        self._tables.mark(leaves, layouts.DELETING)
+        for table, chosen_keys, _ in self._split(family, keys, leaves):
+            self._delete_from(table, family, chosen_keys)
+        self._tables.mark(leaves, layouts.FREE)
+
+    def _delete_from(self, table: Map, family: Family, keys: Keys) -> None:
+        """A key that is not there is as good as deleted."""
+        if not len(keys):
+            return
+        self._deleted = True
+        packed = _map_keys(table, family, keys)
+        start = 0
+        while start < len(packed):
+            count, error = libbpf.map_delete_batch(table.fd, packed[start : start + BATCH])
+            self.fill[table.spec.name] -= count
+            start += count
+            if error is not None:
+                if error.errno != errno.ENOENT:
+                    raise error
+                start += 1
+
+    def adopt(self) -> None:
+        """Finish what a killed daemon had begun to insert or to delete, by inserting: no packet can tell, because such
+        a prefix carries what covers it anyway. Then everything in the directory is live.
+
+        Raises:
+            MapFull: there is no room for them.
+        """
+        for family, (keys, leaves) in self._tables.listed(layouts.INSERTING, layouts.DELETING).items():
+            self._insert(family, keys, leaves)
+        self.fill = dict.fromkeys(self.fill, 0)
+        for family, (keys, leaves) in self._tables.listed(layouts.LIVE).items():
+            for table, chosen, _ in self._split(family, keys, leaves):
+                self.fill[table.spec.name] = len(chosen)
+
+    def _split(self, family: Family, keys: Keys, leaves: Ids) -> list[tuple[Map, Keys, Ids]]:
+        """Which map holds which keys: hosts by the hash, the rest by the trie."""
+        hosts = are_hosts(family, keys)
+        maps = self._tables.maps
+        return [
+            (maps[f"hosts{family}"], keys[hosts], leaves[hosts]),
+            (maps[f"trie{family}"], keys[~hosts], leaves[~hosts]),
+        ]
+
+
+def _map_keys(table: Map, family: Family, keys: Keys) -> Keys:
+    return host_keys(family, keys) if table.spec.name.startswith("hosts") else trie_keys(family, keys)
+
+
+def _explain(error: libbpf.Refused, table: Map) -> Exception:
+    if error.errno not in (errno.ENOSPC, errno.E2BIG, errno.ENOMEM):
+        return error
+    spec = table.spec
+    if error.errno == errno.ENOMEM:
+        return MapFull(f"no memory for more entries in {spec.name} (of at most {spec.entries})")
+    return MapFull(f"{spec.name} is full ({spec.entries} entries); raise the limit {spec.setting}")

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The packet program on one interface: its own maps, its own program instance, its link."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xdpfw.kernel import layouts, libbpf
+from xdpfw.kernel.bpffs import Pins, remove_tree
+from xdpfw.kernel.clock import KernelClock
+from xdpfw.kernel.maps import CAUSES, Map, MapSpec, View
+from xdpfw.kernel.port import TALKER, TALLY_COLUMNS
+from xdpfw.kernel.program import PacketProgram
+from xdpfw.kernel.tables import pin_names
+from xdpfw.model.errors import KernelError
+
+_COUNTS = TALLY_COLUMNS[:4]
+_EPOCH_MAX = 0xFFFF
+_TORN_RETRIES = 3
+
+
+class InterfaceMaps:
+    """config, tally and talkers of one interface."""
+
+    def __init__(self, maps: Mapping[str, Map]) -> None:
+        self.maps = dict(maps)
+
+    @classmethod
+    def create(cls, specs: list[MapSpec], cpus: int) -> InterfaceMaps:
+        made = cls({spec.name: Map.create(spec) for spec in specs})
+        made._fill_in(specs, cpus)
+        return made
+
+    def _fill_in(self, specs: list[MapSpec], cpus: int) -> None:
+        config = self.config
+        if not config["epoch"]:
+            config["epoch"] = 1
+            config["seed"] = secrets.randbits(64)
+        config["buckets"] = next(spec.entries for spec in specs if spec.name == "talkers") // cpus
+
+    @classmethod
+    def open(cls, directories: list[Path], specs: list[MapSpec], cpus: int) -> InterfaceMaps:
+        """Pinned maps of the first directory that has them; what none has is created afresh, and all are pinned in
+        the first directory."""
+        home, names = directories[0], pin_names(specs)
+        home.mkdir(parents=True, exist_ok=True)
+        maps: dict[str, Map] = {}
+        for spec in specs:
+            found = next((d / names[spec.name] for d in directories if (d / names[spec.name]).exists()), None)
+            maps[spec.name] = Map(spec, libbpf.get(found)) if found else Map.create(spec)
+            if found is None or found.parent != home:
+                libbpf.pin(maps[spec.name].fd, home / names[spec.name])
+        opened = cls(maps)
+        opened._fill_in(specs, cpus)
+        return opened
+
+    def close(self) -> None:
+        for opened in self.maps.values():
+            opened.close()
+
+    def descriptors(self) -> dict[str, int]:
+        return {name: opened.fd for name, opened in self.maps.items()}
+
+    @property
+    def config(self) -> Any:
+        return self.maps["config"].view[0]
+
+    # counters
+
+    def read_tally(self) -> npt.NDArray[np.uint64]:
+        """(causes, 6) summed over CPUs."""
+        parts = self.maps["tally"].view.view("u8").reshape(-1, CAUSES, len(layouts.TALLY.names or ()) + 1)
+        summed: npt.NDArray[np.uint64] = parts.sum(0, dtype=np.uint64)
+        return summed[:, : len(TALLY_COLUMNS)]
+
+    def read_talkers(self, clock: KernelClock) -> npt.NDArray[Any]:
+        """dtype TALKER. A slot that changed hands while it was copied is read again, and at last left out."""
+        live = self.maps["talkers"].view["way"].reshape(-1)
+        slots = np.flatnonzero(live["epoch"] == self.config["epoch"])
+        slots, copied = _consistent(live, slots)
+        talkers = np.zeros(len(slots), TALKER)
+        talkers["address"] = copied["address"]
+        talkers["slot"] = slots
+        # A slot may change hands several times in one tick: the low bits tell its tenants apart.
+        talkers["since"] = clock.wall_times(copied["since"]) + (copied["sequence"] >> 1) % 1_000_000
+        talkers["last_seen"] = np.maximum(clock.wall_times(copied["last_seen"]), talkers["since"])
+        for column, name in enumerate(_COUNTS):
+            talkers["counts"][:, column] = copied[name]
+        return talkers
+
+    def reset_talkers(self) -> None:
+        epoch = int(self.config["epoch"])
+        self.config["epoch"] = epoch + 1 if epoch < _EPOCH_MAX else 1
+
+
+def _consistent(live: View, slots: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.intp], View]:
+    """Copies of these slots that nobody was writing an address into meanwhile."""
+    kept: list[tuple[npt.NDArray[np.intp], View]] = []
+    for _ in range(_TORN_RETRIES):
+        before = live["sequence"][slots]
+        copy = live[slots]
+        whole = (before == live["sequence"][slots]) & (before % 2 == 0)
+        kept.append((slots[whole], copy[whole]))
+        slots = slots[~whole]
+        if not len(slots):
+            break
+    found, copies = np.concatenate([s for s, _ in kept]), np.concatenate([c for _, c in kept])
+    order = np.argsort(found, kind="stable")
+    return found[order], copies[order]
+
+
+class Instance:
+    """One interface's program. The link is opened for each question, never held: unpinning it detaches."""
+
+    def __init__(self, name: str, pins: Pins, home: Path, maps: InterfaceMaps) -> None:
+        self.name, self._pins, self._home, self.maps = name, pins, home, maps
+
+    @property
+    def _program_pin(self) -> Path:
+        return self._home / "program"
+
+    # program
+
+    def load(self, program: PacketProgram, shared: Mapping[str, int]) -> int:
+        """A descriptor of the program: the pinned one if it is the same program, else loaded and pinned now."""
+        pin, fingerprint = self._program_pin, self._fingerprint(program)
+        if pin.exists() and int(self.maps.config["program"]) == fingerprint:
+            return libbpf.get(pin)
+        linked = program.compiled.link({**shared, **self.maps.descriptors()})
+        fd, _ = libbpf.prog_load(program.compiled.name, linked, frags=program.frags)
+        pin.unlink(missing_ok=True)
+        libbpf.pin(fd, pin)
+        self.maps.config["program"] = fingerprint
+        return fd
+
+    def is_current(self, program: PacketProgram, running: int) -> bool:
+        """Whether what runs (a program id) is this program with these maps."""
+        if not self._program_pin.exists() or int(self.maps.config["program"]) != self._fingerprint(program):
+            return False
+        fd = libbpf.get(self._program_pin)
+        try:
+            return libbpf.prog_info(fd).id == running
+        finally:
+            os.close(fd)
+
+    def _fingerprint(self, program: PacketProgram) -> int:
+        """The same program with maps of other sizes is another program."""
+        prints = [program.fingerprint, *(opened.spec.fingerprint for opened in self.maps.maps.values())]
+        return int.from_bytes(hashlib.sha256(repr(prints).encode()).digest()[:8])
+
+    # link
+
+    def link_state(self) -> tuple[int, int] | None:
+        """Program id and interface index (0: the interface is gone); None without a pinned link."""
+        return link_state(self._pins.link(self.name))
+
+    def attach(self, fd: int, index: int, flags: int) -> None:
+        """Raises libbpf.Refused."""
+        link = libbpf.link_create(fd, index, flags)
+        try:
+            pin = self._pins.link(self.name)
+            pin.unlink(missing_ok=True)
+            libbpf.pin(link, pin)
+        finally:
+            os.close(link)
+
+    def replace(self, fd: int) -> None:
+        """The link runs this program from now on; no frame goes by unfiltered meanwhile."""
+        link = libbpf.get(self._pins.link(self.name))
+        try:
+            libbpf.link_update(link, fd)
+        finally:
+            os.close(link)
+
+    def remove(self) -> None:
+        self._pins.unpin_link(self.name)
+        remove_tree(self._home)
+        self.maps.close()
+
+
+def link_state(pin: Path) -> tuple[int, int] | None:
+    if not pin.exists():
+        return None
+    try:
+        fd = libbpf.get(pin)
+    except libbpf.Refused as error:
+        if error.errno in (errno.ENOENT, errno.EINVAL):
+            return None
+        raise KernelError(error.detail) from error
+    try:
+        return libbpf.link_info(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The records of bpf/maps.h as numpy dtypes, field by field; a test lets the C compiler compare them.
+
+META and DIRECTORY are read by userspace alone: they let a restarted daemon know what the tables hold.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+# Array maps round every record up to 8 bytes.
+LEAF = np.dtype({"names": ["membership"], "formats": ["u4"], "offsets": [0], "itemsize": 8})
+HOST_LEAF = np.dtype("u4")
+HOST4_KEY = np.dtype([("address", "u1", 4)])
+HOST6_KEY = np.dtype([("address", "u1", 16)])
+TRIE4_KEY = np.dtype([("length", "u4"), ("address", "u1", 4)])
+TRIE6_KEY = np.dtype([("length", "u4"), ("address", "u1", 16)])
+
+CONTROL = np.dtype(
+    [
+        ("generation", "u4"),
+        ("leaves", "u4"),
+        ("leaf_shards", "u4"),
+        ("shared_shards", "u4"),
+        ("reserved", "u4", 12),
+    ]
+)
+MEMBERSHIP = np.dtype([("class", "u4"), ("next", "u4"), ("deadline", "u8")])
+VECTOR = np.dtype("u8")
+POLICY = np.dtype(
+    [("drop_rows", "u8"), ("default_drop", "u4"), ("monitor", "u4"), ("ethertypes", "u2", 8)]
+)  # fmt: skip
+LEAF_COUNTER = np.dtype([("packets", "u8"), ("bytes", "u8")])
+CONFIG = np.dtype(
+    [
+        ("epoch", "u4"),
+        ("buckets", "u4"),
+        ("seed", "u8"),
+        ("program", "u8"),
+        ("native_error", "u4"),
+        ("reserved", "u4", 9),
+    ]
+)
+TALLY = np.dtype(
+    [
+        ("passed_packets", "u8"),
+        ("passed_bytes", "u8"),
+        ("dropped_packets", "u8"),
+        ("dropped_bytes", "u8"),
+        ("monitored_packets", "u8"),
+        ("monitored_bytes", "u8"),
+        ("reserved", "u8", 2),
+    ]
+)
+SLOT = np.dtype(
+    [
+        ("address", "u1", 16),
+        ("epoch", "u2"),
+        ("heat", "u2"),
+        ("sequence", "u4"),
+        ("since", "u4"),
+        ("last_seen", "u4"),
+        ("passed_packets", "u8"),
+        ("passed_bytes", "u8"),
+        ("dropped_packets", "u8"),
+        ("dropped_bytes", "u8"),
+    ]
+)
+TALKER_WAYS = 4
+BUCKET = np.dtype([("way", SLOT, TALKER_WAYS)])
+
+DECISION = np.dtype([("drop", "u4"), ("monitored", "u4"), ("cause", "u4"), ("leaf", "u4")])
+PACKET = np.dtype(
+    [
+        ("source", "u1", 16),
+        ("destination", "u1", 16),
+        ("frame_length", "u4"),
+        ("network", "u4"),
+        ("transport", "u4"),
+        ("end", "u4"),
+        ("ethertype", "u2"),
+        ("source_port", "u2"),
+        ("destination_port", "u2"),
+        ("version", "u1"),
+        ("protocol", "u1"),
+        ("hop_limit", "u1"),
+        ("fragment", "u1"),
+        ("vlan_depth", "u1"),
+        ("icmp_type", "u1"),
+        ("icmp_code", "u1"),
+        ("tcp_flags", "u1"),
+        ("tail_fault", "u1"),
+        ("fragment_header", "u1"),
+    ]
+)
+TRACE = np.dtype([("decision", DECISION), ("packet", PACKET)])
+
+META = np.dtype(
+    [
+        ("layout", "u8"),
+        ("revision", "u8"),
+        ("applying", "u4"),  # a change was begun and not finished
+        ("ready", "u4"),  # the tables have been in force
+        ("records", "u8"),  # RECORDS of the version that wrote them
+        ("reserved", "u8", 4),
+    ]
+)
+FREE, INSERTING, LIVE, DELETING = range(4)
+DIRECTORY = np.dtype(
+    [("address", "u1", 16), ("length", "u1"), ("family", "u1"), ("state", "u1"), ("reserved", "u1", 5)]
+)  # fmt: skip
+
+RECORDS = int.from_bytes(hashlib.sha256(f"{DIRECTORY.descr} {LEAF_COUNTER.descr}".encode()).digest()[:7])
+"""Tells whether another version's directory and leaf counters can be read."""
+
+C_STRUCTS = {
+    "struct control": CONTROL,
+    "struct membership": MEMBERSHIP,
+    "struct policy": POLICY,
+    "struct leaf_counter": LEAF_COUNTER,
+    "struct config": CONFIG,
+    "struct tally": TALLY,
+    "struct talker": SLOT,
+    "struct trie4_key": TRIE4_KEY,
+    "struct trie6_key": TRIE6_KEY,
+    "struct decision": DECISION,
+    "struct packet": PACKET,
+}

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The maps: kinds, sizes, creation, and arrays as numpy views of the kernel's own memory."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import mmap
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xdpfw.kernel import layouts, libbpf
+from xdpfw.model.errors import MapFull
+from xdpfw.model.limits import MAX_CLASSES, Limits
+from xdpfw.model.policy import MAX_ROWS
+from xdpfw.model.reason import MAX_REASONS
+
+View = npt.NDArray[Any]
+
+HASH, ARRAY, LPM_TRIE, ARRAY_OF_MAPS = 1, 2, 11, 12
+NO_PREALLOC, MMAPABLE = 1 << 0, 1 << 10
+CAUSES = MAX_REASONS + MAX_ROWS
+INDEX = np.dtype("u4")
+
+LEAF_COUNTER_BYTES = 256 << 20
+TALKER_BYTES = 64 << 20
+"""Budgets for tables with a part for each CPU: of all leaf counters, of one interface's talkers."""
+
+
+@dataclass(frozen=True, slots=True)
+class MapSpec:
+    """`setting` names the limit that sizes it, if one does."""
+
+    name: str
+    kind: int
+    key: np.dtype[Any]
+    value: np.dtype[Any]
+    entries: int
+    setting: str = ""
+
+    @property
+    def flags(self) -> int:
+        return MMAPABLE if self.kind == ARRAY else NO_PREALLOC
+
+    @property
+    def fingerprint(self) -> int:
+        """Tells layouts and sizes apart: maps of the same fingerprint can stand for each other."""
+        text = f"{self.name} {self.kind} {self.key.descr} {self.value.descr} {self.entries} {self.flags}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
+
+
+def possible_cpus() -> int:
+    """Highest possible CPU number + 1: per-CPU parts are indexed by CPU number."""
+    listing = Path("/sys/devices/system/cpu/possible").read_text()
+    return int(listing.strip().replace(",", "-").split("-")[-1]) + 1
+
+
+def leaf_shards(limits: Limits, cpus: int) -> int:
+    return max(1, min(cpus, LEAF_COUNTER_BYTES // (layouts.LEAF_COUNTER.itemsize * leaf_ids(limits))))
+
+
+def leaf_ids(limits: Limits) -> int:
+    """Leaf ids run from 0 (none) to limits.leaves."""
+    return limits.leaves + 1
+
+
+def talker_buckets(limits: Limits, cpus: int) -> int:
+    """Buckets on each CPU: a power of two within the limit and the budget."""
+    slots = min(limits.talkers, TALKER_BYTES // (layouts.SLOT.itemsize * cpus))
+    return 1 << max(0, (slots // layouts.TALKER_WAYS).bit_length() - 1)
+
+
+def shared_specs(limits: Limits, cpus: int) -> list[MapSpec]:
+    leaves = leaf_ids(limits)
+    return [
+        MapSpec("meta", ARRAY, INDEX, layouts.META, 1),
+        MapSpec("control", ARRAY, INDEX, layouts.CONTROL, 1),
+        MapSpec("hosts4", HASH, layouts.HOST4_KEY, layouts.HOST_LEAF, limits.hosts4, "hosts4"),
+        MapSpec("hosts6", HASH, layouts.HOST6_KEY, layouts.HOST_LEAF, limits.hosts6, "hosts6"),
+        MapSpec("trie4", LPM_TRIE, layouts.TRIE4_KEY, layouts.HOST_LEAF, limits.leaves, "leaves"),
+        MapSpec("trie6", LPM_TRIE, layouts.TRIE6_KEY, layouts.HOST_LEAF, limits.leaves, "leaves"),
+        MapSpec("leaf", ARRAY, INDEX, layouts.LEAF, 2 * leaves, "leaves"),
+        MapSpec("membership", ARRAY, INDEX, layouts.MEMBERSHIP, limits.memberships + 1, "memberships"),
+        MapSpec("vector", ARRAY, INDEX, layouts.VECTOR, 2 * MAX_CLASSES),
+        MapSpec("policy", ARRAY, INDEX, layouts.POLICY, 2),
+        MapSpec("leaf_counters", ARRAY, INDEX, layouts.LEAF_COUNTER, leaf_shards(limits, cpus) * leaves, "leaves"),
+        MapSpec("directory", ARRAY, INDEX, layouts.DIRECTORY, leaves, "leaves"),
+    ]
+
+
+def interface_specs(limits: Limits, cpus: int) -> list[MapSpec]:
+    buckets = cpus * talker_buckets(limits, cpus)
+    return [
+        MapSpec("config", ARRAY, INDEX, layouts.CONFIG, 1),
+        MapSpec("tally", ARRAY, INDEX, layouts.TALLY, cpus * CAUSES),
+        MapSpec("talkers", ARRAY, INDEX, layouts.BUCKET, buckets, "talkers"),
+    ]
+
+
+TRACE_SPEC = MapSpec("trace", ARRAY, INDEX, layouts.TRACE, 1)
+PROGRAM_MAPS = [spec.name for spec in [*shared_specs(Limits(), 1), *interface_specs(Limits(), 1), TRACE_SPEC]]
+
+
+class Map:
+    """One map, open. `view`: an array map's records, the kernel's own memory (shared, live)."""
+
+    def __init__(self, spec: MapSpec, fd: int) -> None:
+        self.spec, self.fd = spec, fd
+        self._view: View | None = None
+
+    @classmethod
+    def create(cls, spec: MapSpec) -> Map:
+        """Raises MapFull when memory is short, naming the setting that sizes the map."""
+        size = spec.value.itemsize
+        try:
+            fd = libbpf.map_create(spec.kind, spec.name, spec.key.itemsize, size, spec.entries, spec.flags)
+        except libbpf.Refused as error:
+            if error.errno not in (errno.ENOMEM, errno.E2BIG):
+                raise
+            hint = f"; lower the limit {spec.setting}" if spec.setting else ""
+            need = spec.entries * size >> 20
+            raise MapFull(f"no memory for the map {spec.name}: {spec.entries} entries, {need} MB{hint}") from error
+        return cls(spec, fd)
+
+    @property
+    def view(self) -> View:
+        if self._view is None:
+            length = -(-self.spec.entries * self.spec.value.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
+            memory = mmap.mmap(self.fd, length, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+            self._view = np.frombuffer(memory, self.spec.value, self.spec.entries)
+        return self._view
+
+    def close(self) -> None:
+        self._view = None
+        os.close(self.fd)

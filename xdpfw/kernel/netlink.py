@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Interfaces, their changes, gateways and ssh peers, over netlink.
+
+pyroute2's blocking calls run an event loop of their own: never call them on a thread that runs one already.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import fcntl
+import socket
+import struct
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from pyroute2 import DiagSocket, IPRoute
+from pyroute2.netlink.diag import SS_ESTABLISHED
+from pyroute2.netlink.exceptions import NetlinkError
+
+from xdpfw.model.errors import KernelError
+from xdpfw.model.interface import AttachMode, Link
+
+_UP = 1
+_SSH_PORT = 22
+_RTMGRP_LINK = 1
+_RECEIVE_BYTES = 1 << 16
+_COALESCE_SECONDS = 0.05
+
+_SIOCETHTOOL = 0x8946
+_ETHTOOL_GDRVINFO = 3
+_DRVINFO_BYTES = 196
+_DRVINFO_DRIVER = slice(4, 36)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An interface as netlink tells it, with the ids of the native and the generic XDP program on it."""
+
+    link: Link
+    native: int | None
+    generic: int | None
+
+    def mode_of(self, program: int) -> AttachMode:
+        return AttachMode.GENERIC if self.generic == program else AttachMode.NATIVE
+
+
+def interfaces() -> list[Seen]:
+    """Every interface of this network namespace.
+
+    Raises:
+        KernelError: netlink does not answer.
+    """
+    try:
+        with IPRoute() as netlink, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+            return [_seen(message, control) for message in netlink.get_links()]
+    except (NetlinkError, OSError) as error:
+        raise KernelError(f"cannot list the interfaces: {error}") from error
+
+
+def find(name: str) -> Seen | None:
+    return next((seen for seen in interfaces() if seen.link.name == name), None)
+
+
+def _seen(message: Any, control: socket.socket) -> Seen:
+    name = message.get_attr("IFLA_IFNAME")
+    native, generic, program = _programs(message.get_attr("IFLA_XDP"))
+    kind = message.get_nested("IFLA_LINKINFO", "IFLA_INFO_KIND")
+    link = Link(
+        name=name,
+        index=message["index"],
+        mac=message.get_attr("IFLA_ADDRESS") or "",
+        mtu=message.get_attr("IFLA_MTU") or 0,
+        driver=_driver(name, control) or kind or "",
+        up=bool(message["flags"] & _UP),
+        xdp_program=program,
+    )
+    return Seen(link, native, generic)
+
+
+def _programs(xdp: Any) -> tuple[int | None, int | None, int | None]:
+    """(native, generic, whichever there is)"""
+    if xdp is None:
+        return None, None, None
+    native = xdp.get_attr("IFLA_XDP_DRV_PROG_ID")
+    generic = xdp.get_attr("IFLA_XDP_SKB_PROG_ID")
+    offloaded = xdp.get_attr("IFLA_XDP_HW_PROG_ID")
+    return native, generic, native or generic or offloaded
+
+
+def _driver(name: str, control: socket.socket) -> str:
+    """What ethtool -i calls the driver, "" where there is none (/sys would show another namespace's devices)."""
+    answer = array.array("B", struct.pack("I", _ETHTOOL_GDRVINFO).ljust(_DRVINFO_BYTES, b"\0"))
+    request = struct.pack("16sP", name.encode(), answer.buffer_info()[0]).ljust(40, b"\0")
+    try:
+        fcntl.ioctl(control, _SIOCETHTOOL, request)
+    except OSError:
+        return ""
+    return answer.tobytes()[_DRVINFO_DRIVER].split(b"\0")[0].decode(errors="replace")
+
+
+def gateways() -> list[str]:
+    """Next hops of the default routes, both families."""
+    try:
+        with IPRoute() as netlink:
+            routes = list(netlink.get_default_routes())
+    except (NetlinkError, OSError) as error:
+        raise KernelError(f"cannot read the routes: {error}") from error
+    found = {gateway for route in routes if (gateway := route.get_attr("RTA_GATEWAY"))}
+    return sorted(found)
+
+
+def ssh_peers() -> list[str]:
+    """Remote addresses of established TCP connections to this host's port 22."""
+    found: set[str] = set()
+    try:
+        with DiagSocket() as diag:
+            for family in (socket.AF_INET, socket.AF_INET6):
+                found.update(
+                    entry["idiag_dst"]
+                    for entry in diag.get_sock_stats(family=family, states=1 << SS_ESTABLISHED)
+                    if entry["idiag_sport"] == _SSH_PORT
+                )
+    except (NetlinkError, OSError) as error:
+        raise KernelError(f"cannot list the connections: {error}") from error
+    return sorted(found)
+
+
+async def changes() -> AsyncIterator[None]:
+    """Yields after links came, went or changed; a burst is one."""
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE) as feed:
+        feed.bind((0, _RTMGRP_LINK))
+        while True:
+            await _receive(loop, feed)
+            await asyncio.sleep(_COALESCE_SECONDS)
+            _drain(feed)
+            yield
+
+
+async def _receive(loop: asyncio.AbstractEventLoop, feed: socket.socket) -> None:
+    try:
+        await loop.sock_recv(feed, _RECEIVE_BYTES)
+    except OSError:
+        return  # ENOBUFS: messages were lost, which is a change as well
+
+
+def _drain(feed: socket.socket) -> None:
+    try:
+        while feed.recv(_RECEIVE_BYTES):
+            pass
+    except OSError:
+        return  # nothing more, or ENOBUFS

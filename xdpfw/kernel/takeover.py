@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a starting daemon does with the pins that it finds: adopt them, or take their place without a gap."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from xdpfw.kernel import layouts, libbpf
+from xdpfw.kernel.bpffs import Pins
+from xdpfw.kernel.keys import as_bytes
+from xdpfw.kernel.maps import Map, shared_specs
+from xdpfw.kernel.tables import Tables
+from xdpfw.model.limits import Limits
+from xdpfw.model.prefix import FAMILIES
+
+
+def find(pins: Pins, limits: Limits, cpus: int) -> tuple[Tables | None, str]:
+    """The newest pinned tables that fit, or None and why (nothing to say when there were none)."""
+    numbered = pins.tables()
+    for number in sorted(numbered, reverse=True):
+        if tables := Tables.open(numbered[number], limits, cpus):
+            return tables, ""
+    if not numbered:
+        return None, ""
+    return None, "the pinned tables have another layout or other sizes; new ones take their place"
+
+
+def others(pins: Pins, current: Path) -> list[Path]:
+    """Table directories that are not the current one, newest first."""
+    numbered = pins.tables()
+    return [numbered[number] for number in sorted(numbered, reverse=True) if numbered[number] != current]
+
+
+def preload_counts(tables: Tables, old: list[Path]) -> None:
+    """Give prefixes in new tables the counts that they have in old ones. No packet counts in the new ones yet."""
+    for path in old:
+        with contextlib.suppress(libbpf.Refused), contextlib.closing(_Counted(path)) as counted:
+            if counted.readable:
+                counted.copy_to(tables)
+                return
+
+
+class _Counted:
+    """Directory and leaf counters of older tables, whatever their sizes."""
+
+    def __init__(self, path: Path) -> None:
+        specs = {spec.name: spec for spec in shared_specs(Limits(), 1)}
+        self._maps: dict[str, Map] = {}
+        self.readable = True
+        for name in ("meta", "directory", "leaf_counters"):
+            fd = libbpf.get(path / name)
+            value_size, entries = libbpf.map_info(fd)
+            self._maps[name] = Map(replace(specs[name], entries=entries), fd)
+            self.readable = self.readable and value_size == specs[name].value.itemsize
+        if self.readable:
+            meta = self._maps["meta"].view[0]
+            self.readable = bool(meta["ready"] and meta["records"] == layouts.RECORDS)
+
+    def copy_to(self, tables: Tables) -> None:
+        directory = self._maps["directory"].view
+        counters = self._maps["leaf_counters"].view.reshape(-1, len(directory))
+        then = Tables.list_directory(directory, (layouts.LIVE, layouts.DELETING))
+        now = tables.listed(layouts.LIVE)
+        for family in FAMILIES:
+            old_keys, old_leaves = then[family]
+            keys, leaves = now[family]
+            _, at_old, at_new = np.intersect1d(
+                _fixed(as_bytes(family, old_keys)), _fixed(as_bytes(family, keys)), True, True
+            )
+            for column in ("packets", "bytes"):
+                sums = counters[column][:, old_leaves[at_old]].sum(0, dtype=np.uint64)
+                tables.leaf_counters[column][0, leaves[at_new]] = sums
+
+    def close(self) -> None:
+        for opened in self._maps.values():
+            opened.close()
+
+
+def _fixed(rows: np.ndarray) -> np.ndarray:
+    """Rows of bytes as single items that compare whole, trailing zeros included."""
+    return np.ascontiguousarray(rows).view(f"V{rows.shape[1]}").reshape(-1)
