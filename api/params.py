@@ -18,7 +18,7 @@ DURATION = re.compile(r"([0-9]{1,10})([smhd]?)")
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 MAX_TTL = 100 * 366 * 86400
 """A century: beyond it, an entry without ttl (for ever) is meant. Keeps times well inside 64-bit nanoseconds."""
-MAX_TEXT = 256
+MAX_TEXT = 1024
 DEFAULT_LIMIT, MAX_LIMIT = 100, 10_000
 
 

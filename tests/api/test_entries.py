@@ -130,7 +130,7 @@ def test_expires_at_instead_of_ttl(api: Api) -> None:
         {"comment": 7},
         {"comment": "two\nlines"},
         {"comment": "\ud800"},
-        {"comment": "x" * 257},
+        {"comment": "x" * 1025},
         {"origin": ""},
         {"origin": "two words"},
         {"origin": "o" * 65},

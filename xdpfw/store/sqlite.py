@@ -15,7 +15,7 @@ import os
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,8 @@ from xdpfw.model.interface import AttachMode, Epoch
 from xdpfw.model.policy import Policy, PolicyMode, Row
 from xdpfw.model.prefix import Family
 from xdpfw.model.reason import Verdict
-from xdpfw.policy.sets import BULK_ROWS, CLAIM, Edit, SetInfo, Sets
+from xdpfw.policy.claims import CLAIM
+from xdpfw.policy.sets import BULK_ROWS, Edit, SetInfo, Sets
 from xdpfw.policy.strings import Strings
 from xdpfw.policy.table import Records, SortedTable
 from xdpfw.store.packing import pack, pack_bases, slices, unpack, unpack_bases
@@ -128,9 +129,10 @@ class SqliteStore:
         for info in infos:
             for family, dtype in CLAIM.items():
                 tables[info.id, family] = self._load_table((info.id, family), dtype)
-        origins, comments = self._texts("origins"), self._texts("comments")
+        filled = [records for records in tables.values() if len(records)]
+        origins = self._texts("origins", [number for records in filled for number in np.unique(_origins(records))])
+        comments = self._texts("comments", [number for records in filled for number in np.unique(records["comment"])])
         sets = Sets.restored(infos, tables, origins, comments, next_id)
-        # Numbers of texts that nothing uses any more are given out again.
         self._origins_saved, self._comments_saved = sets.origins.next_number, sets.comments.next_number
         return sets
 
@@ -147,8 +149,12 @@ class SqliteStore:
         gone = np.array([key for key, record in overlay if record is None], dtype["key"])
         return SortedTable.of(records).merge(written, gone).array()
 
-    def _texts(self, table: str) -> dict[int, str]:
-        return dict(self._db.execute(f"SELECT id, text FROM {table}"))
+    def _texts(self, table: str, used: Iterable[int]) -> dict[int, str]:
+        """Those that some claim uses. The others are forgotten: their numbers may be given out again."""
+        texts: dict[int, str] = dict(self._db.execute(f"SELECT id, text FROM {table}"))
+        unused = texts.keys() - set(map(int, used))
+        self._db.executemany(f"DELETE FROM {table} WHERE id = ?", [(number,) for number in unused])
+        return {number: text for number, text in texts.items() if number not in unused}
 
     # writing
 
@@ -189,7 +195,7 @@ class SqliteStore:
     def _save_edit(self, edit: Edit) -> _Marks:
         self._db.executemany("DELETE FROM sets WHERE id = ?", [(id,) for id in edit.dropped])
         if edit.defined:
-            self._save_infos(edit.sets.infos())
+            self._save_infos(edit.sets)
         marks = _Marks(
             Counter(self._overlay),
             self._save_texts("origins", edit.sets.origins, self._origins_saved),
@@ -218,15 +224,14 @@ class SqliteStore:
         self._db.executemany("INSERT OR REPLACE INTO overlay VALUES (?, ?, ?, ?)", written)
         return length
 
-    def _save_infos(self, infos: Sequence[SetInfo]) -> None:
-        for info in infos:
+    def _save_infos(self, sets: Sets) -> None:
+        for info in sets.infos():
             self._db.execute(
                 "INSERT INTO sets VALUES (?, ?, ?)"
                 " ON CONFLICT (id) DO UPDATE SET name = excluded.name, comment = excluded.comment",
                 (info.id, info.name, info.comment),
             )
-        highest = max(info.id for info in infos)
-        self._db.execute("UPDATE state SET next_set_id = max(next_set_id, ?)", (highest + 1,))
+        self._db.execute("UPDATE state SET next_set_id = max(next_set_id, ?)", (sets.next_id,))
 
     def _save_texts(self, table: str, texts: Strings, first: int) -> int:
         """Save texts numbered `first` and up; answers the first number that is not saved yet."""
@@ -257,6 +262,13 @@ class _Marks:
     overlay: Counter[Table]
     origins: int
     comments: int
+
+
+def _origins(records: Records) -> Any:
+    """The numbers of claims' origins: the last two bytes of their keys, big endian."""
+    width = records.dtype["key"].itemsize
+    octets = np.ascontiguousarray(records["key"]).view(np.uint8).reshape(len(records), width)
+    return octets[:, -2].astype(np.uint32) << 8 | octets[:, -1]
 
 
 def _policy_text(policy: Policy) -> str:
