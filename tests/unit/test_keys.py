@@ -109,5 +109,5 @@ def test_within_is_the_range_of_a_prefix(outer: Prefix, inner: Prefix) -> None:
     family: Family = outer.family
     if inner.family != family:
         return
-    first, last = k.within(family, outer)
+    first, last = k.within(outer)
     assert (first <= k.key_of(inner) <= last) == outer.contains(inner)

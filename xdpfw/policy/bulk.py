@@ -1,21 +1,41 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bodies of bulk writes: text, JSON or NDJSON into packed columns."""
+"""Bodies of bulk writes: text, JSON or NDJSON into packed columns.
+
+Parsing needs nothing but the body, so that a large one can be read in another process; what comes back is arrays.
+"""
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from xdpfw.model.errors import Fault
+from xdpfw.model.errors import Fault, Unreadable
 from xdpfw.model.prefix import Family
-from xdpfw.policy.ops import Keys
+from xdpfw.policy import keys as k
+from xdpfw.policy.bulk_text import read_lines
+from xdpfw.policy.ops import NEVER, Keys
 
 UNSET = -1
 """In a column: the row does not say; the request's own value holds."""
+
 MAX_FAULTS = 100
+
+FIELDS = frozenset({"prefix", "ttl", "expires_at", "comment", "origin"})
+READ_ONLY = frozenset({"packets", "bytes", "added_at", "claims", "set"})
+"""What an export gives beside them; of no effect when it is read back."""
+
+NOT_PREFIX = re.compile(r"[#;\n\r]")
+
+MAX_TTL = 100 * 366 * 86_400
+MAX_TEXT = 1024
+"""Seconds that an entry may live at most, and characters of a comment or origin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +45,14 @@ class Rows:
 
     keys: Keys
     expires: npt.NDArray[np.int64] | None = None
-    comments: npt.NDArray[np.int32] | None = None
-    origins: npt.NDArray[np.int32] | None = None
+    comments: npt.NDArray[np.int64] | None = None
+    origins: npt.NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Bulk:
-    """A parsed body. `faults`: the first 100 lines that are not a prefix, `invalid` their number; with `skip_invalid`
-    they are in `skipped` instead, and do not matter. Picklable: parse it in another process if it is large."""
+    """A parsed body. `invalid` lines or items are no prefixes; `faults` tells of the first 100 of them, or `skipped`
+    if the request wants them skipped."""
 
     rows: dict[Family, Rows]
     texts: list[str] = field(default_factory=list)
@@ -42,24 +62,163 @@ class Bulk:
 
     @property
     def count(self) -> int:
-        """Rows of both families (distinct prefixes, unless origins differ)."""
+        """Rows of both families: distinct prefixes, unless rows have origins of their own."""
         return sum(len(rows.keys) for rows in self.rows.values())
 
     def keys(self) -> dict[Family, Keys]:
         """Distinct sorted keys per family."""
-        ...
+        return {family: k.unique(rows.keys) for family, rows in self.rows.items()}
 
 
 def parse_text(body: bytes, *, skip_invalid: bool = False) -> Bulk:
     """One prefix a line; `#` and `;` start comments, also after a prefix; blank lines, CRLF, a UTF-8 BOM are fine."""
+    faults = _Faults(skip_invalid)
+    found = read_lines(body, lambda line, why: faults.add(f"line {line + 1}", why))
+    return faults.bulk({family: Rows(k.unique(lines.keys)) for family, lines in found.items()}, [])
 
 
 def parse_json(body: bytes, *, now: int, skip_invalid: bool = False) -> Bulk:
-    """A list of prefixes or of objects {prefix, ttl | expires_at, comment, origin}. `now`: wall ns, for ttl.
+    """A list of prefixes or of objects {prefix, ttl or expires_at, comment, origin}. `now`: wall ns, for ttl.
 
     Raises Unreadable when it is not JSON or not a list.
     """
+    items = _loads(body)
+    if not isinstance(items, list):
+        raise Unreadable("a JSON list of prefixes or entries is wanted")
+    return _collect(((f"/{index}", item) for index, item in enumerate(items)), now, skip_invalid)
 
 
 def parse_ndjson(body: bytes, *, now: int, skip_invalid: bool = False) -> Bulk:
-    """The same, one JSON value a line; what an export gives can be read back."""
+    """The same, one JSON value a line. What an export gives can be read back."""
+    lines = ((f"line {number}", line) for number, line in enumerate(body.splitlines(), 1) if line.strip())
+    return _collect(((pointer, _loads_line(line)) for pointer, line in lines), now, skip_invalid)
+
+
+def _loads(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"this is not JSON: {error}") from None
+
+
+def _loads_line(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return _Broken(f"this line is not JSON: {error}")
+
+
+class _Refused(Exception):
+    """An item that is not an entry; the text says why."""
+
+
+class _Faults:
+    """The first faults, and how many there are. Without `skip`, nobody wants to know of more than the first."""
+
+    def __init__(self, skip: bool) -> None:
+        self.skip = skip
+        self.first: list[Fault] = []
+        self.count = 0
+
+    def add(self, pointer: str, why: str) -> bool:
+        """Answers whether to go on."""
+        self.count += 1
+        if len(self.first) < MAX_FAULTS:
+            self.first.append(Fault(pointer, why))
+        return self.skip or self.count < MAX_FAULTS
+
+    def bulk(self, rows: dict[Family, Rows], texts: list[str]) -> Bulk:
+        first = tuple(self.first)
+        return Bulk(rows, texts, () if self.skip else first, first if self.skip else (), self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    """An item that is not JSON."""
+
+    why: str
+
+
+def _collect(items: Iterable[tuple[str, Any]], now: int, skip_invalid: bool) -> Bulk:
+    """Prefixes of all items are read together, since that is where the time goes."""
+    pointers: list[str] = []
+    lines: list[str] = []
+    columns: list[tuple[int, int, int]] = []
+    texts: dict[str, int] = {}
+    faults = _Faults(skip_invalid)
+    for pointer, item in items:
+        try:
+            line, rest = _item(item, now, texts)
+        except _Refused as refused:
+            if faults.add(pointer, str(refused)):
+                continue
+            break
+        pointers.append(pointer)
+        lines.append(line)
+        columns.append(rest)
+    body = "\n".join(lines).encode("utf-8", "replace")
+    found = read_lines(body, lambda line, why: faults.add(pointers[line], why))
+    rest_of = np.array(columns, np.int64).reshape(-1, 3)
+    rows = {family: _rows(lines.keys, rest_of[lines.lines]) for family, lines in found.items()}
+    return faults.bulk(rows, list(texts))
+
+
+def _rows(keys: Keys, rest: npt.NDArray[np.int64]) -> Rows:
+    if not (rest != UNSET).any():
+        return Rows(k.unique(keys))
+    by_key = k.order(keys)
+    expires, comments, origins = rest[by_key].T
+    return Rows(keys[by_key], expires, comments, origins)
+
+
+def _item(item: Any, now: int, texts: dict[str, int]) -> tuple[str, tuple[int, int, int]]:
+    """One prefix or entry: the prefix's text and (expires, comment, origin)."""
+    if isinstance(item, _Broken):
+        raise _Refused(item.why)
+    if isinstance(item, str):
+        return _line(item), (UNSET, UNSET, UNSET)
+    if not isinstance(item, dict) or not isinstance(item.get("prefix"), str):
+        raise _Refused('a prefix or an object with "prefix" is wanted')
+    unknown = item.keys() - FIELDS - READ_ONLY
+    if unknown:
+        raise _Refused(f"unknown field {min(unknown)!r}")
+    comment, origin = (_text(item, name, texts) for name in ("comment", "origin"))
+    return _line(item["prefix"]), (_expiry(item, now), comment, origin)
+
+
+def _line(text: str) -> str:
+    """A text that is one line and no comment. Raises _Refused for a text that could not be a prefix either."""
+    if NOT_PREFIX.search(text) or not text.strip():
+        raise _Refused(f"{text!r} is not an IPv4 or IPv6 address or prefix")
+    return text
+
+
+def _text(item: dict[str, Any], name: str, texts: dict[str, int]) -> int:
+    value = item.get(name)
+    if value is None:
+        return UNSET
+    if not isinstance(value, str) or len(value) > MAX_TEXT:
+        raise _Refused(f"{name} must be a text of at most {MAX_TEXT} characters")
+    return texts.setdefault(value, len(texts))
+
+
+def _expiry(item: dict[str, Any], now: int) -> int:
+    """Wall clock ns. An export has both `expires_at` and `ttl`: the time itself is the one that still holds later."""
+    if item.get("expires_at") is not None:
+        return _time(item["expires_at"])
+    ttl = item.get("ttl")
+    if ttl is None:
+        return NEVER if "expires_at" in item or "ttl" in item else UNSET
+    if isinstance(ttl, bool) or not isinstance(ttl, int | float) or not 0 < ttl <= MAX_TTL:
+        raise _Refused(f"ttl must be a number of seconds, at most {MAX_TTL}")
+    return now + round(ttl * 1e9)
+
+
+def _time(value: Any) -> int:
+    try:
+        time = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        time = None
+    if time is None or time.tzinfo is None:
+        raise _Refused("expires_at must be an RFC 3339 time with its zone")
+    return int(time.timestamp()) * 1_000_000_000 + time.microsecond * 1000

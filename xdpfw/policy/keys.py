@@ -100,6 +100,11 @@ def ordinals(items: Keys) -> npt.NDArray[Any]:
     return padded.view(">u8").astype(np.uint64).reshape(len(items))
 
 
+def _from_ordinals(numbers: npt.NDArray[np.uint64], dtype: np.dtype[Any]) -> Keys:
+    rows = numbers.astype(">u8").view(np.uint8).reshape(len(numbers), 8)
+    return from_octets(rows[:, 8 - dtype.itemsize :])
+
+
 def search(items: Keys, wanted: Keys, side: Any = "left") -> Index:
     """`np.searchsorted` for packed items, by integers where that is faster."""
     if len(wanted) > 64 and items.dtype.itemsize <= 8:
@@ -107,15 +112,23 @@ def search(items: Keys, wanted: Keys, side: Any = "left") -> Index:
     return np.searchsorted(items, wanted, side)
 
 
+def starts(ordered: npt.NDArray[Any]) -> Flags:
+    """Where a new value begins in a sorted array."""
+    first = np.ones(len(ordered), np.bool_)
+    if len(ordered) > 1:
+        np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    return first
+
+
 def unique(items: Keys) -> Keys:
     """Sorted, without repetition."""
     if len(items) < 2:
         return items
-    ordered = items[order(items)]
-    keep = np.empty(len(ordered), np.bool_)
-    keep[0] = True
-    np.not_equal(ordered[1:], ordered[:-1], out=keep[1:])
-    return ordered if keep.all() else ordered[keep]
+    narrow = items.dtype.itemsize <= 8
+    ordered = np.sort(ordinals(items)) if narrow else items[order(items)]
+    first = starts(ordered)
+    ordered = ordered if first.all() else ordered[first]
+    return _from_ordinals(ordered, items.dtype) if narrow else ordered
 
 
 def union(*parts: Keys) -> Keys:
@@ -156,7 +169,8 @@ def contains(outer: Keys, inner: Keys) -> Flags:
     a, b = octets(outer), octets(inner)
     mask = _MASKS[family_of(outer)][a[:, -1]]
     same = ((b[:, :-1] & mask) == a[:, :-1]).all(axis=1)
-    return np.logical_and(same, a[:, -1] <= b[:, -1])
+    inside: Flags = same & (a[:, -1] <= b[:, -1])
+    return inside
 
 
 def last_keys(keys: Keys) -> Keys:
@@ -225,10 +239,17 @@ def common_lengths(first: Keys, second: Keys) -> Bytes:
     return np.asarray(shared, np.uint8)
 
 
-def within(family: Family, prefix: Prefix) -> tuple[bytes, bytes]:
+def within(prefix: Prefix) -> tuple[bytes, bytes]:
     """First and last possible key inside a prefix, for range look-ups."""
     key = key_of(prefix)
-    return key, last_keys(array_of(family, [key]))[0].ljust(KEY_BYTES[family], b"\0")
+    return key, last_keys(array_of(prefix.family, [key])).tobytes()
+
+
+def ranges(begin: Index, end: Index) -> Index:
+    """begin[0] … end[0] - 1, begin[1] … end[1] - 1 and so on, in one array."""
+    sizes = end - begin
+    offsets = np.cumsum(sizes) - sizes
+    return np.repeat(begin - offsets, sizes) + np.arange(sizes.sum())
 
 
 def texts(family: Family, keys: Keys) -> list[str]:

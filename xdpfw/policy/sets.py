@@ -3,27 +3,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from xdpfw.model.policy import Claim, Entry
-from xdpfw.model.prefix import Address, Family, Prefix
+from xdpfw.model.errors import Conflict, Fault, InvalidInput, NotFound
+from xdpfw.model.policy import ALLOW, BLOCK, DEFAULT_ORIGIN, Claim, Entry
+from xdpfw.model.prefix import FAMILIES, Address, Family, Prefix
+from xdpfw.policy import claims as c
+from xdpfw.policy import keys as k
 from xdpfw.policy.bulk import Bulk
+from xdpfw.policy.bulk_claims import rows_of
+from xdpfw.policy.claims import CLAIM, TableEdit
 from xdpfw.policy.ops import NEVER, Keys
 from xdpfw.policy.strings import Strings
 from xdpfw.policy.table import Records, SortedTable
 
-CLAIM: dict[Family, np.dtype[Any]] = {
-    family: np.dtype([("key", f"S{width}"), ("expires", "i8"), ("comment", "u4"), ("added", "i8")])
-    for family, width in ((4, 7), (6, 19))
-}
-"""One claim. `key`: prefix key, then the origin's number as u16 big endian; `expires`: wall ns or NEVER; `added` wall ns."""
-
 BULK_ROWS = 50_000
 """A change of more rows than this is told to the store as a table that changed as a whole."""
+
+ORIGINS, COMMENTS = 0xFFFF, 1 << 32
+"""Numbers for distinct origins and comments. No claim key ends in 0xffff: it stands behind all claims on its prefix."""
+
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}", re.ASCII)
+MAX_NAMED = 10
+"""Absent prefixes that an error names."""
+
+Table = tuple[int, Family]
+"""One table of claims: set id and family."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +47,7 @@ class SetInfo:
 class Edit:
     """A change of the sets, not yet in force.
 
-    `touched`: prefixes whose presence or effective expiry in some set may differ (what the compiler must look at).
+    `touched`: prefixes whose presence or effective expiry in some set differs (what the compiler must look at).
     Counts are of distinct prefixes: `added` were not in the set; `kept` were, and are named by the change; of these
     `refreshed` had a claim that changed; `removed` are in the set no more; `total` is the set's size afterwards.
     For the store: `rows` claims written and `gone` claim keys removed, per (set id, family); `bulk` tables that
@@ -53,51 +63,108 @@ class Edit:
     kept: int = 0
     total: int = 0
     changed: bool = False
-    rows: Mapping[tuple[int, Family], Records] = field(default_factory=dict)
-    gone: Mapping[tuple[int, Family], Any] = field(default_factory=dict)
-    bulk: frozenset[tuple[int, Family]] = frozenset()
+    rows: Mapping[Table, Records] = field(default_factory=dict)
+    gone: Mapping[Table, Keys] = field(default_factory=dict)
+    bulk: frozenset[Table] = frozenset()
     defined: bool = False
     dropped: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
 class Sets:
-    """All sets. Every change answers an Edit with new Sets; this one stays as it is."""
+    """All sets. Every change answers an Edit with new Sets; this one stays as it is. `tables` hold claims, `counts`
+    the distinct prefixes in them; what is empty may be missing. Origins and comments are shared by all versions."""
 
+    defined: dict[str, SetInfo]
+    next_id: int
     origins: Strings
     comments: Strings
+    tables: dict[Table, SortedTable] = field(default_factory=dict)
+    counts: dict[Table, int] = field(default_factory=dict)
 
     @classmethod
     def initial(cls) -> Sets:
         """`allow` (id 1) and `block` (id 2), empty."""
+        return cls.restored([SetInfo(1, ALLOW), SetInfo(2, BLOCK)], {}, {}, {})
 
     @classmethod
     def restored(
         cls,
-        infos: Sequence[SetInfo],
-        tables: Mapping[tuple[int, Family], Records],
+        infos: Iterable[SetInfo],
+        tables: Mapping[Table, Records],
         origins: Mapping[int, str],
         comments: Mapping[int, str],
         next_id: int = 0,
     ) -> Sets:
-        """What a store saved: sorted claim records per (set id, family), numbered texts. Unused texts are forgotten."""
+        """What a store saved: sorted claim records, numbered texts. `next_id`: ids below it were used before."""
+        defined = {info.name: info for info in infos}
+        filled = {table: SortedTable.of(rows) for table, rows in tables.items() if len(rows)}
+        return cls(
+            defined=defined,
+            next_id=max([next_id, *(info.id + 1 for info in defined.values())]),
+            origins=Strings(DEFAULT_ORIGIN, ORIGINS, origins),
+            comments=Strings("", COMMENTS, comments),
+            tables=filled,
+            counts={table: len(c.distinct(rows.array()["key"])) for table, rows in filled.items()},
+        )
 
     # definitions
-    def names(self) -> list[str]: ...
-    def infos(self) -> list[SetInfo]: ...
+
+    def names(self) -> list[str]:
+        return list(self.defined)
+
+    def infos(self) -> list[SetInfo]:
+        return list(self.defined.values())
+
     def info(self, name: str) -> SetInfo:
         """Raises NotFound."""
+        found = self.defined.get(name)
+        if found is None:
+            raise NotFound(f"there is no set {name!r}; the sets are {', '.join(self.defined)}")
+        return found
 
     def create(self, name: str, comment: str = "") -> Edit:
         """Raises Conflict if it is there, InvalidInput for a bad name."""
+        if not NAME.fullmatch(name):
+            raise InvalidInput(f"{name!r} cannot name a set: a small letter, then up to 62 of a-z 0-9 _ -")
+        if name in self.defined:
+            raise Conflict(f"there is a set {name!r} already")
+        info = SetInfo(self.next_id, name, comment)
+        return _definition(replace(self, defined={**self.defined, name: info}, next_id=self.next_id + 1))
 
-    def describe(self, name: str, comment: str) -> Edit: ...
-    def drop(self, name: str) -> Edit: ...
+    def describe(self, name: str, comment: str) -> Edit:
+        """Another comment."""
+        info = self.info(name)
+        changed = replace(self, defined={**self.defined, name: replace(info, comment=comment)})
+        edit = _definition(changed, total=self.total(name))
+        return edit if info.comment != comment else replace(edit, sets=self, changed=False, defined=False)
+
+    def drop(self, name: str) -> Edit:
+        """Without the set and all its entries."""
+        info = self.info(name)
+        touched = {family: c.distinct(self.table(info.id, family).array()["key"]) for family in FAMILIES}
+        without = replace(
+            self,
+            defined={other: kept for other, kept in self.defined.items() if other != name},
+            tables={table: rows for table, rows in self.tables.items() if table[0] != info.id},
+            counts={table: count for table, count in self.counts.items() if table[0] != info.id},
+        )
+        edit = _definition(without, removed=self.total(name), dropped=(info.id,))
+        return replace(edit, touched=touched)
 
     # writes
-    def upsert(self, name: str, claims: Sequence[Claim], *, longest: bool, now: int = 0) -> Edit: ...
+
+    def upsert(self, name: str, claims: Sequence[Claim], *, longest: bool) -> Edit:
+        """Put claims in. `longest`: the later expiry wins against what the origin claims already, else exactly these
+        (among duplicates the later expiry wins in any case)."""
+        return self.patch(name, claims, (), longest=longest)
+
     def remove(
         self, name: str, prefixes: Sequence[Prefix], origin: str | None = None, *, ignore_missing: bool = False
-    ) -> Edit: ...
+    ) -> Edit:
+        """Take out all claims on the prefixes, or an origin's. Raises NotFound, naming those that are not there."""
+        return self.patch(name, (), prefixes, longest=False, origin=origin, ignore_missing=ignore_missing)
+
     def patch(
         self,
         name: str,
@@ -105,9 +172,19 @@ class Sets:
         remove: Sequence[Prefix],
         *,
         longest: bool,
+        origin: str | None = None,
         ignore_missing: bool = False,
-        now: int = 0,
-    ) -> Edit: ...
+    ) -> Edit:
+        """Both at once. Raises InvalidInput when a prefix is in both, NotFound as `remove` does."""
+        set_id = self.info(name).id
+        both = sorted({claim.prefix for claim in add} & set(remove))
+        if both:
+            faults = [Fault(str(prefix), "both added and removed") for prefix in both]
+            raise InvalidInput(f"{both[0]} is both added and removed", faults)
+        gone = self._claims_on(name, remove, origin, ignore_missing)
+        rows = self._records(add)
+        return self._edited(set_id, lambda family, table: c.apply(table, rows[family], gone[family], longest=longest))
+
     def replace(
         self,
         name: str,
@@ -119,20 +196,232 @@ class Sets:
         expires: int = NEVER,
         comment: str = "",
     ) -> Edit:
-        """The bulk instead of what is there (of `origin`, or of all). `expires`, `comment`: for rows that say none."""
+        """The bulk instead of what is there: of `origin` (whose claims they all become), or of all.
 
-    def expire(self, now: int) -> Edit: ...
-    def shift(self, delta_ns: int) -> Edit: ...
+        `base`: the sets when the request began; claims written to the set since then stay. `expires` and `comment`
+        are for rows that say none.
+        """
+        set_id = self.info(name).id
+        only = None if origin is None else self.origins.intern(origin)
+        rows = rows_of(bulk, self.origins, self.comments, only=only, now=now, expires=expires, comment=comment)
+        base_id = base.defined[name].id if name in base.defined else None
+
+        def change(family: Family, table: SortedTable) -> TableEdit:
+            since = SortedTable.empty(CLAIM[family]) if base_id != set_id else base.table(set_id, family)
+            recent = table.changes_since(since)["key"]
+            there = table.array()["key"]
+            if only is not None:
+                there = there[c.origins(there) == only]
+            wanted = rows[family]
+            wanted = wanted[~k.member(wanted["key"], recent)]
+            gone = there[~k.member(there, wanted["key"]) & ~k.member(there, recent)]
+            return c.apply(table, wanted, gone, longest=False)
+
+        return self._edited(set_id, change)
+
+    def expire(self, now: int) -> Edit:
+        """Without the claims whose time has come, in all sets."""
+        none = {family: np.empty(0, CLAIM[family]) for family in FAMILIES}
+        return self._edited(
+            None, lambda family, table: c.apply(table, none[family], table.expiring(now)["key"], longest=False)
+        )
+
+    def shift(self, delta_ns: int) -> Edit:
+        """All expiries moved: the wall clock was stepped by this much."""
+
+        def moved(family: Family, table: SortedTable) -> TableEdit:
+            rows = table.expiring(NEVER - 1).copy()
+            rows["expires"] += delta_ns
+            return c.apply(table, rows, rows["key"][:0], longest=False)
+
+        return self._edited(None, moved)
 
     # queries
-    def entry(self, name: str, prefix: Prefix) -> Entry | None: ...
+
+    def table(self, set_id: int, family: Family) -> SortedTable:
+        found = self.tables.get((set_id, family))
+        return SortedTable.empty(CLAIM[family]) if found is None else found
+
+    def total(self, name: str) -> int:
+        """Distinct prefixes of both families."""
+        return sum(self.counts.get((self.info(name).id, family), 0) for family in FAMILIES)
+
+    def count(self, name: str, within: Prefix | None = None, origin: str | None = None) -> dict[Family, int]:
+        """Distinct prefixes per family."""
+        set_id = self.info(name).id
+        if within is None and origin is None:
+            return {family: self.counts.get((set_id, family), 0) for family in FAMILIES}
+        number = None if origin is None else self.origins.find(origin)
+        found: dict[Family, int] = dict.fromkeys(FAMILIES, 0)
+        for family in FAMILIES if within is None else (within.family,):
+            table = self.table(set_id, family)
+            claims = (table.array() if within is None else _inside(table, within))["key"]
+            if origin is not None:
+                claims = claims[c.origins(claims) == number] if number is not None else claims[:0]
+            found[family] = len(c.distinct(claims))
+        return found
+
+    def entry(self, name: str, prefix: Prefix) -> Entry | None:
+        """Exactly that prefix."""
+        table = self.table(self.info(name).id, prefix.family)
+        key = k.key_of(prefix)
+        found = self._entries(prefix.family, table.range(key + b"\0\0", key + b"\xff\xff"))
+        return found[0] if found else None
+
     def entries(
         self, name: str, *, after: Prefix | None, limit: int, within: Prefix | None = None, origin: str | None = None
-    ) -> list[Entry]: ...
-    def count(self, name: str, within: Prefix | None = None, origin: str | None = None) -> dict[Family, int]: ...
-    def matches(self, address: Address) -> list[tuple[str, Entry]]: ...
-    def next_expiry(self) -> int | None: ...
+    ) -> list[Entry]:
+        """A page in the order of keys, IPv4 first: entries beyond `after`, inside `within`, claimed by `origin`."""
+        set_id = self.info(name).id
+        found: list[Entry] = []
+        for family in FAMILIES if within is None else (within.family,):
+            if after is not None and after.family > family:
+                continue
+            start = after if after is not None and after.family == family else None
+            pages = _pages(self.table(set_id, family), start, within, limit)
+            while len(found) < limit and (rows := next(pages, None)) is not None:
+                entries = self._entries(family, rows)
+                found += (e for e in entries if origin is None or any(claim.origin == origin for claim in e.claims))
+        return found[:limit]
+
+    def matches(self, address: Address) -> list[tuple[str, Entry]]:
+        """All sets' entries that contain the address, the most specific first."""
+        host = Prefix.host(address)
+        octets = np.frombuffer(host.address, np.uint8)
+        lengths = np.arange(host.length + 1, dtype=np.uint8)
+        around = k.masked(np.tile(octets, (len(lengths), 1)), lengths)
+        found = []
+        for info in self.defined.values():
+            table = self.table(info.id, host.family)
+            if len(table):
+                rows, begin, end = c.spans(table, around)
+                inside = self._entries(host.family, rows[k.ranges(begin, end)])
+                found += [(info.name, entry) for entry in inside]
+        return sorted(found, key=lambda match: -match[1].prefix.length)
+
+    def next_expiry(self) -> int | None:
+        """The earliest expiry of a claim, if one expires at all."""
+        times = [time for table in self.tables.values() if (time := table.next_expiry()) is not None]
+        return min((time for time in times if time != NEVER), default=None)
+
     def iter_keys(self, name: str) -> Iterator[tuple[Family, Keys]]:
         """Distinct prefix keys in order, some thousand at a time."""
+        set_id = self.info(name).id
+        for family in FAMILIES:
+            last = b""
+            for block in self.table(set_id, family).blocks():
+                found = c.distinct(block["key"])
+                yield family, found[1:] if found[0] == last else found
+                last = found[-1]
 
-    def table(self, set_id: int, family: Family) -> SortedTable: ...
+    # making edits
+
+    def _entries(self, family: Family, rows: Records) -> list[Entry]:
+        return c.entries_of(family, rows, self.origins, self.comments)
+
+    def _records(self, claims: Sequence[Claim]) -> dict[Family, Records]:
+        """Sorted claim records, each key once."""
+        found: dict[Family, list[Any]] = {family: [] for family in FAMILIES}
+        for claim in claims:
+            key = k.key_of(claim.prefix) + self.origins.intern(claim.origin).to_bytes(2, "big")
+            expires = NEVER if claim.expires is None else claim.expires
+            found[claim.prefix.family].append((key, expires, self.comments.intern(claim.comment), claim.added))
+        return {family: c.latest(np.array(rows, CLAIM[family])) for family, rows in found.items()}
+
+    def _claims_on(
+        self, name: str, prefixes: Sequence[Prefix], origin: str | None, ignore_missing: bool
+    ) -> dict[Family, Keys]:
+        """Sorted keys of the claims on prefixes."""
+        set_id = self.info(name).id
+        number = None if origin is None else self.origins.find(origin)
+        found = {family: np.empty(0, CLAIM[family]["key"]) for family in FAMILIES}
+        missing: list[Prefix] = []
+        for family, wanted in k.pack(prefixes).items():
+            if not len(wanted):
+                continue
+            rows, begin, end = c.spans(self.table(set_id, family), wanted)
+            claims = rows["key"][k.ranges(begin, end)]
+            if origin is not None:
+                claims = claims[c.origins(claims) == number] if number is not None else claims[:0]
+            absent = wanted[~k.member(wanted, c.distinct(claims))]
+            missing += (k.prefix_of(family, key) for key in absent)
+            found[family] = claims
+        if missing and not ignore_missing:
+            raise _absent(name, missing, origin)
+        return found
+
+    def _edited(self, only: int | None, change: Callable[[Family, SortedTable], TableEdit]) -> Edit:
+        """An edit of one set, or of all that have entries, from the changes of its tables."""
+        affected = list(self.tables) if only is None else [(only, family) for family in FAMILIES]
+        edits = {table: change(table[1], self.table(*table)) for table in affected}
+        edits = {table: edit for table, edit in edits.items() if edit.changed or edit.kept}
+        changed = {table: edit for table, edit in edits.items() if edit.changed}
+        counts = {table: self.counts.get(table, 0) + edit.added - edit.removed for table, edit in changed.items()}
+        sets = self
+        if changed:
+            sets = replace(
+                self,
+                tables=_filled(self.tables, {table: edit.table for table, edit in changed.items()}),
+                counts={**self.counts, **counts},
+            )
+        bulk = frozenset(t for t, edit in changed.items() if len(edit.rows) + len(edit.gone) > BULK_ROWS)
+        touched = {
+            family: k.union(k.empty(family), *(edit.touched for table, edit in changed.items() if table[1] == family))
+            for family in FAMILIES
+        }
+        return Edit(
+            sets=sets,
+            touched=touched,
+            added=sum(edit.added for edit in edits.values()),
+            refreshed=sum(edit.refreshed for edit in edits.values()),
+            removed=sum(edit.removed for edit in edits.values()),
+            kept=sum(edit.kept for edit in edits.values()),
+            total=sum(n for table, n in sets.counts.items() if only is None or table[0] == only),
+            changed=bool(changed),
+            rows={table: edit.rows for table, edit in changed.items() if table not in bulk},
+            gone={table: edit.gone for table, edit in changed.items() if table not in bulk},
+            bulk=bulk,
+        )
+
+
+def _definition(sets: Sets, *, total: int = 0, removed: int = 0, dropped: tuple[int, ...] = ()) -> Edit:
+    touched = {family: k.empty(family) for family in FAMILIES}
+    return Edit(sets, touched, total=total, removed=removed, changed=True, defined=True, dropped=dropped)
+
+
+def _filled(before: Mapping[Table, SortedTable], changed: Mapping[Table, SortedTable]) -> dict[Table, SortedTable]:
+    return {table: rows for table, rows in {**before, **changed}.items() if len(rows)}
+
+
+def _inside(table: SortedTable, prefix: Prefix) -> Records:
+    """Rows of the claims on prefixes inside one."""
+    first, last = k.within(prefix)
+    return table.range(first + b"\0\0", last + b"\xff\xff")
+
+
+def _pages(table: SortedTable, after: Prefix | None, within: Prefix | None, limit: int) -> Iterator[Records]:
+    """Rows behind a prefix and inside another, some entries at a time, no entry in two pieces."""
+    cursor = b"" if after is None else k.key_of(after) + b"\xff\xff"
+    last = b"\xff" * table.dtype["key"].itemsize
+    if within is not None:
+        first, end = k.within(within)
+        cursor, last = max(cursor, first), end + b"\xff\xff"
+    while True:
+        rows = table.page(cursor, limit)
+        rows = rows[rows["key"] <= last]
+        if not len(rows):
+            return
+        found = c.prefix_keys(rows["key"])
+        final = found[-1].ljust(found.itemsize, b"\0")
+        yield np.concatenate((rows[found != final], table.range(final + b"\0\0", final + b"\xff\xff")))
+        cursor = final + b"\xff\xff"
+
+
+def _absent(name: str, missing: Sequence[Prefix], origin: str | None) -> NotFound:
+    shown = ", ".join(map(str, missing[:MAX_NAMED]))
+    more = f" and {len(missing) - MAX_NAMED:,} more" if len(missing) > MAX_NAMED else ""
+    claimed = "" if origin is None else f" as claims of {origin!r}"
+    return NotFound(
+        f"not in set {name!r}{claimed}: {shown}{more}",
+        [Fault(str(prefix), "not in the set") for prefix in missing[:100]],
+    )

@@ -20,22 +20,25 @@ from xdpfw.policy.ops import Keys
 Records = npt.NDArray[Any]
 """Structured array with a field `key` of fixed-width bytes, sorted by it, no key twice."""
 
+_Digest = tuple[Keys, npt.NDArray[np.int64]]
+"""First key and least `expires` of each block."""
+
 BLOCK_ROWS = 2048
 SMALL_BLOCK = BLOCK_ROWS // 8
 """A block below this is joined with its neighbour when a change comes by."""
 
 
 class SortedTable:
-    """Sorted records of one dtype, whose field `key` orders them."""
+    """Sorted records of one dtype, whose field `key` orders them. Of a field `expires`, each block's least is known."""
 
-    __slots__ = ("_blocks", "_count", "_firsts", "dtype")
+    __slots__ = ("_blocks", "_count", "_firsts", "_lows", "dtype")
 
-    def __init__(self, dtype: np.dtype[Any], blocks: Sequence[Records], firsts: Keys | None = None) -> None:
-        """From non-empty blocks in order. `firsts`: the first key of each, if known."""
+    def __init__(self, dtype: np.dtype[Any], blocks: Sequence[Records], known: _Digest | None = None) -> None:
+        """From non-empty blocks in order. `known`: their digest, if it is known."""
         self.dtype = dtype
         self._blocks = tuple(blocks)
         self._count = sum(map(len, self._blocks))
-        self._firsts = _first_keys(dtype, self._blocks) if firsts is None else firsts
+        self._firsts, self._lows = _digest(dtype, self._blocks) if known is None else known
 
     @classmethod
     def empty(cls, dtype: np.dtype[Any]) -> SortedTable:
@@ -66,13 +69,13 @@ class SortedTable:
         rows, low, high = self.spans(self._key(first), self._key(last))
         return rows[low[0] : high[0]]
 
-    def page(self, after: bytes | None, limit: int) -> Records:
-        """At most `limit` rows with key > after, from the beginning if None."""
-        if after is None:
-            block, row = 0, 0
-        else:
-            block = self._block_of(self._key(after))
-            row = int(search(self._blocks[block]["key"], self._key(after), "right")[0]) if self._blocks else 0
+    def page(self, first: bytes, limit: int) -> Records:
+        """At most `limit` rows with key >= first."""
+        if not self._blocks:
+            return np.empty(0, self.dtype)
+        key = self._key(first)
+        block = max(int(np.searchsorted(self._firsts, key, "right")[0]) - 1, 0)
+        row = int(search(self._blocks[block]["key"], key)[0])
         last, room = block, limit + row
         while last < len(self._blocks) and room > 0:
             room -= len(self._blocks[last])
@@ -82,7 +85,7 @@ class SortedTable:
     def spans(self, firsts: Keys, lasts: Keys) -> tuple[Records, Index, Index]:
         """Rows that comprise all with firsts[i] <= key <= lasts[i] for some i, and where in them each range begins
         and ends. The ranges are sorted and do not overlap; only blocks that they touch are looked at."""
-        if not self._blocks:
+        if not self._blocks or not len(firsts):
             nowhere = np.zeros(len(firsts), np.int64)
             return np.empty(0, self.dtype), nowhere, nowhere
         begin = np.maximum(np.searchsorted(self._firsts, firsts, "right") - 1, 0)
@@ -97,7 +100,7 @@ class SortedTable:
 
     def floor(self, keys: Keys) -> tuple[Records, Flags]:
         """For sorted keys, the last row with a key at or before each, and whether there is one."""
-        if not self._blocks:
+        if not self._blocks or not len(keys):
             return np.zeros(len(keys), self.dtype), np.zeros(len(keys), np.bool_)
         block = np.searchsorted(self._firsts, keys, "right") - 1
         start = np.maximum(block, 0)
@@ -113,7 +116,7 @@ class SortedTable:
             return SortedTable.of(upserts)
         put, take = self._assign(upserts["key"]), self._assign(deletes)
         blocks: list[Records] = []
-        firsts: list[Keys] = []
+        digests: list[_Digest] = []
         done = 0
         for begin, end in self._runs(put, take):
             new = _split(
@@ -125,10 +128,22 @@ class SortedTable:
             )
             blocks += self._blocks[done:begin]
             blocks += new
-            firsts += [self._firsts[done:begin], _first_keys(self.dtype, new)]
+            digests += [self._digest(done, begin), _digest(self.dtype, new)]
             done = end
         blocks += self._blocks[done:]
-        return SortedTable(self.dtype, blocks, np.concatenate([*firsts, self._firsts[done:]]))
+        digests.append(self._digest(done, len(self._blocks)))
+        firsts, lows = (np.concatenate(part) for part in zip(*digests, strict=True))
+        return SortedTable(self.dtype, blocks, (firsts, lows))
+
+    def expiring(self, now: int) -> Records:
+        """Rows whose `expires` is `now` or earlier."""
+        due = [self._blocks[block] for block in np.flatnonzero(self._lows <= now).tolist()]
+        rows = [block[block["expires"] <= now] for block in due]
+        return np.concatenate(rows) if rows else np.empty(0, self.dtype)
+
+    def next_expiry(self) -> int | None:
+        """The least `expires`, if there is a row."""
+        return int(self._lows.min()) if self._blocks else None
 
     def changes_since(self, base: SortedTable) -> Records:
         """Rows that are not in `base` or differ there; blocks that both share are not looked at."""
@@ -145,11 +160,11 @@ class SortedTable:
         new_or_other: Records = rows[before[position] != rows]
         return new_or_other
 
+    def _digest(self, begin: int, end: int) -> _Digest:
+        return self._firsts[begin:end], self._lows[begin:end]
+
     def _key(self, key: bytes) -> Keys:
         return np.array([key], self.dtype["key"])
-
-    def _block_of(self, key: Keys) -> int:
-        return max(int(np.searchsorted(self._firsts, key, "right")[0]) - 1, 0)
 
     def _assign(self, keys: Keys) -> Index:
         """The block that each sorted key belongs into."""
@@ -190,8 +205,11 @@ class SortedTable:
         return np.concatenate(self._blocks[begin:end])
 
 
-def _first_keys(dtype: np.dtype[Any], blocks: Sequence[Records]) -> Keys:
-    return np.array([block["key"][0] for block in blocks], dtype["key"])
+def _digest(dtype: np.dtype[Any], blocks: Sequence[Records]) -> _Digest:
+    firsts = np.array([block["key"][0] for block in blocks], dtype["key"])
+    if "expires" not in (dtype.names or ()):
+        return firsts, np.zeros(len(blocks), np.int64)
+    return firsts, np.array([block["expires"].min() for block in blocks], np.int64)
 
 
 def _split(rows: Records) -> list[Records]:

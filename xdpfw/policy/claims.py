@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Claims as packed records: several origins may claim one prefix in a set, each with its own expiry and comment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xdpfw.model.policy import Claim, Entry
+from xdpfw.model.prefix import Family
+from xdpfw.policy import keys as k
+from xdpfw.policy.keys import Flags, starts
+from xdpfw.policy.ops import NEVER, Keys
+from xdpfw.policy.strings import Strings
+from xdpfw.policy.table import Records, SortedTable
+
+CLAIM: dict[Family, np.dtype[Any]] = {
+    family: np.dtype([("key", f"S{k.KEY_BYTES[family] + 2}"), ("expires", "i8"), ("comment", "u4"), ("added", "i8")])
+    for family in k.KEY_BYTES
+}
+"""One claim. `key`: prefix key, then the origin's number as u16 big endian; `expires`: wall ns or NEVER; `added`: wall
+ns."""
+
+ABSENT = -1
+"""The effective expiry of a prefix that nobody claims."""
+
+Times = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class TableEdit:
+    """A change of one set's claims of one family. `rows` written, `gone` removed; counts are of distinct prefixes."""
+
+    table: SortedTable
+    touched: Keys
+    rows: Records
+    gone: Keys
+    added: int
+    refreshed: int
+    removed: int
+    kept: int
+
+    @property
+    def changed(self) -> bool:
+        return bool(len(self.rows) or len(self.gone))
+
+
+def claim_keys(prefixes: Keys, numbers: npt.NDArray[Any] | int) -> Keys:
+    """Keys of claims: prefix keys with origin numbers behind."""
+    rows = np.empty((len(prefixes), prefixes.dtype.itemsize + 2), np.uint8)
+    rows[:, :-2] = k.octets(prefixes)
+    rows[:, -2], rows[:, -1] = numbers >> 8, numbers & 0xFF
+    return k.from_octets(rows)
+
+
+def prefix_keys(claims: Keys) -> Keys:
+    """The prefix of every claim key; sorted claims give runs of equal prefixes."""
+    return k.from_octets(k.octets(claims)[:, :-2])
+
+
+def origins(claims: Keys) -> npt.NDArray[np.uint16]:
+    tail = np.ascontiguousarray(k.octets(claims)[:, -2:])
+    return tail.view(">u2").reshape(len(tail)).astype(np.uint16)
+
+
+def distinct(claims: Keys) -> Keys:
+    """Sorted, distinct prefixes of sorted claim keys."""
+    found = prefix_keys(claims)
+    return found[starts(found)]
+
+
+def spans(table: SortedTable, prefixes: Keys) -> tuple[Records, k.Index, k.Index]:
+    """Rows that comprise the claims on sorted prefixes, and where each prefix's begin and end."""
+    return table.spans(claim_keys(prefixes, 0), claim_keys(prefixes, 0xFFFF))
+
+
+def effective(table: SortedTable, prefixes: Keys) -> Times:
+    """The latest expiry of the claims on each of the sorted prefixes; ABSENT where there is none."""
+    rows, begin, end = spans(table, prefixes)
+    found = np.full(len(prefixes), ABSENT, np.int64)
+    expires, nth = rows["expires"], 0
+    while (more := np.flatnonzero(begin + nth < end)).size:
+        found[more] = np.maximum(found[more], expires[begin[more] + nth])
+        nth += 1
+    return found
+
+
+def all_effective(table: SortedTable) -> tuple[Keys, Times]:
+    """Every prefix of a table and its latest expiry."""
+    rows = table.array()
+    if not len(rows):
+        return prefix_keys(rows["key"]), np.empty(0, np.int64)
+    found = prefix_keys(rows["key"])
+    first = starts(found)
+    if first.all():
+        return found, np.ascontiguousarray(rows["expires"])
+    return found[first], np.maximum.reduceat(rows["expires"], np.flatnonzero(first))
+
+
+def latest(rows: Records) -> Records:
+    """Sorted by key, each key once: of several rows with one key the one that expires last."""
+    by_key = k.order(rows["key"])
+    rows = rows[by_key]
+    first = starts(rows["key"])
+    if first.all():
+        return rows
+    group = np.cumsum(first) - 1
+    by_expiry = np.lexsort((-rows["expires"], group))
+    return rows[by_expiry[np.flatnonzero(first)]]
+
+
+def apply(table: SortedTable, upserts: Records, deletes: Keys, *, longest: bool) -> TableEdit:
+    """Put sorted claims in and take sorted claim keys out (no key in both).
+
+    With `longest`, a claim that is there and expires later stays as it is. A claim that is there keeps the time at
+    which it was added.
+    """
+    if not len(upserts) and not len(deletes):
+        nothing = prefix_keys(deletes)
+        return TableEdit(table, nothing, upserts, deletes, added=0, refreshed=0, removed=0, kept=0)
+    there, found = table.find(upserts["key"])
+    rows = upserts.copy()
+    rows["added"][found] = there["added"][found]
+    if longest:
+        stays = found & ((there["expires"] > rows["expires"]) | _only_forgets(there, rows))
+        rows[stays] = there[stays]
+    named = distinct(k.union(rows["key"], deletes))
+    written = rows[~found | (rows != there)]
+    _, present = table.find(deletes)
+    gone = deletes[present]
+    after_table = table.merge(written, gone)
+    before, after = effective(table, named), effective(after_table, named)
+    was, is_there = before != ABSENT, after != ABSENT
+    changed = k.member(named, k.union(distinct(written["key"]), distinct(gone)))
+    return TableEdit(
+        table=after_table,
+        touched=named[before != after],
+        rows=written,
+        gone=gone,
+        added=int((~was & is_there).sum()),
+        refreshed=int((was & is_there & changed).sum()),
+        removed=int((was & ~is_there).sum()),
+        kept=int((was & is_there).sum()),
+    )
+
+
+def _only_forgets(there: Records, rows: Records) -> Flags:
+    """The same expiry again, without a comment: what is known stays."""
+    silent: Flags = (there["expires"] == rows["expires"]) & (rows["comment"] == 0)
+    return silent
+
+
+def entries_of(family: Family, rows: Records, origin_texts: Strings, comment_texts: Strings) -> list[Entry]:
+    """Sorted rows with whole groups of claims as entries, the longest-lived claim first."""
+    if not len(rows):
+        return []
+    found, numbers = prefix_keys(rows["key"]), origins(rows["key"]).tolist()
+    bounds = [*np.flatnonzero(starts(found)).tolist(), len(rows)]
+    expires, comments, added = (rows[name].tolist() for name in ("expires", "comment", "added"))
+    entries = []
+    for first, last in pairwise(bounds):
+        prefix = k.prefix_of(family, found[first])
+        order = sorted(range(first, last), key=lambda at: -expires[at])
+        entries.append(
+            Entry(
+                prefix,
+                tuple(
+                    Claim(
+                        prefix,
+                        origin_texts[numbers[at]],
+                        None if expires[at] == NEVER else expires[at],
+                        comment_texts[comments[at]],
+                        added[at],
+                    )
+                    for at in order
+                ),
+            )
+        )
+    return entries
