@@ -32,6 +32,8 @@
 #define EXTENSION_HIP 139
 #define EXTENSION_SHIM6 140
 
+#define TCP_FLAGS 13 /* offset in the header */
+
 #define NDP_TYPE_FIRST 133
 #define NDP_TYPE_LAST 137
 #define NDP_HOP_LIMIT 255
@@ -292,23 +294,47 @@ static __always_inline __u32 transport_size(__u8 protocol)
 	return 0;
 }
 
+static __always_inline int parse_icmp(const struct cursor *cursor, struct packet *packet)
+{
+	struct icmp icmp;
+
+	if (peek(cursor, &icmp, sizeof(icmp)))
+		return -1;
+	packet->icmp_type = icmp.type;
+	packet->icmp_code = icmp.code;
+	return 0;
+}
+
+/* TCP, UDP and SCTP begin alike (RFC 9293, 768, 9260). */
+static __always_inline int parse_ports(struct cursor *cursor, struct packet *packet)
+{
+	struct ports ports;
+
+	if (peek(cursor, &ports, sizeof(ports)))
+		return -1;
+	packet->source_port = bpf_ntohs(ports.source);
+	packet->destination_port = bpf_ntohs(ports.destination);
+	if (packet->protocol != IPPROTO_TCP)
+		return 0;
+	cursor->offset += TCP_FLAGS;
+	return peek(cursor, &packet->tcp_flags, sizeof(packet->tcp_flags));
+}
+
 static __always_inline enum reason parse_transport(struct cursor *cursor, struct packet *packet)
 {
 	__u32 size = transport_size(packet->protocol);
-	struct icmp icmp;
+	int failed;
 
 	packet->transport = cursor->offset;
 	if (!size || packet->fragment == FRAGMENT_LATER)
 		return REASON_DEFAULT;
 	if (cursor->offset + size > packet->end)
 		return REASON_SHORT_TRANSPORT;
-	if (packet->protocol != IPPROTO_ICMPV6)
-		return REASON_DEFAULT;
-	if (peek(cursor, &icmp, sizeof(icmp)))
-		return REASON_SHORT_TRANSPORT;
-	packet->icmp_type = icmp.type;
-	packet->icmp_code = icmp.code;
-	return REASON_DEFAULT;
+	if (packet->protocol == IPPROTO_ICMP || packet->protocol == IPPROTO_ICMPV6)
+		failed = parse_icmp(cursor, packet);
+	else
+		failed = parse_ports(cursor, packet);
+	return failed ? REASON_SHORT_TRANSPORT : REASON_DEFAULT;
 }
 
 /* RFC 4861: neighbour discovery never crosses a router, hence the hop limit; RFC 6980: nor is it fragmented. */
