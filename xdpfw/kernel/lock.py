@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One daemon for each state directory."""
+"""One kernel adapter for each state directory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 from xdpfw.model.errors import Conflict, KernelError
 
-NAME = "lock"
+# Not "lock", which the daemon itself holds from before its sockets open: flock(2) would refuse its own process.
+NAME = "kernel.lock"
 
 
 class StateLock:
