@@ -308,7 +308,7 @@ class Sets:
         """Distinct prefix keys in order, some thousand at a time."""
         set_id = self.info(name).id
         for family in FAMILIES:
-            last = b""
+            last: bytes | None = None  # b"" would be 0.0.0.0/0
             for block in self.table(set_id, family).blocks():
                 found = c.distinct(block["key"])
                 yield family, found[1:] if found[0] == last else found
