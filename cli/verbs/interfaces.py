@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from cli.client import Document, segment
-from cli.errors import NOT_ALLOWED, NOT_FOUND, USAGE, Failure, code_of_status
+from cli.errors import NOT_FOUND, USAGE, Failure, code_of_status
 from cli.options import dry_run, force
 from cli.session import Session
 
@@ -99,23 +99,24 @@ def _wanted(session: Session) -> list[str]:
 
 def _detach_offline(session: Session) -> int:
     from xdpfw.hold import Hold
-    from xdpfw.kernel.bpffs import Pins, detach_offline
+    from xdpfw.kernel import offline
     from xdpfw.model.errors import XdpfwError
 
     args = session.args
     said = {name: getattr(args, name) for name in ("state_dir", "instance", "bpffs")}
     settings = _offline_settings(session, said)
     try:
-        names = Pins(settings.instance_name, settings.bpffs).linked()
-        names = [name for name in names if args.all or name == args.interface]
+        names = [
+            name
+            for name in offline.attached(settings.instance_name, settings.bpffs)
+            if args.all or name == args.interface
+        ]
         if not args.dry_run and (args.all or names):
             # The mark comes first: a daemon that is alive after all must not attach again in between.
             _leave_mark(session, Hold(settings.state_dir))
-            names = detach_offline(settings.instance_name, args.interface, settings.bpffs)
+            names = offline.detach(settings.instance_name, args.interface, settings.bpffs)
     except XdpfwError as error:
         raise Failure(code_of_status(error.status), error.detail) from None
-    except OSError as error:
-        raise Failure(NOT_ALLOWED, f"{error.filename}: {error.strerror}", "be root") from None
     if args.interface and not names:
         what = f"instance {settings.instance_name} has nothing attached to {args.interface}"
         raise Failure(NOT_FOUND, what, *_others(settings))
