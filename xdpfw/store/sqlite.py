@@ -173,7 +173,7 @@ class SqliteStore:
             saved = self._save_edit(change.edit) if change.edit else None
         # Only now: what was rolled back was not saved.
         if saved:
-            self._overlay.update(saved.overlay)
+            self._overlay = saved.overlay
             self._origins_saved, self._comments_saved = saved.origins, saved.comments
 
     def _save_interfaces(self, interfaces: Mapping[str, AttachMode | None]) -> None:
