@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 class Asked:
     method: str
     path: str
+    raw_path: str
     query: dict[str, str]
     headers: dict[str, str]
     body: bytes
@@ -72,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
         assert isinstance(server, _Server)
         parts = urlsplit(self.path)
         path = unquote(parts.path).removeprefix("/api/v1")
-        asked = Asked(self.command, path, dict(parse_qsl(parts.query)), dict(self.headers), self._body())
+        asked = Asked(self.command, path, parts.path, dict(parse_qsl(parts.query)), dict(self.headers), self._body())
         self._tell(server.canned.answer(asked))
 
     do_GET = do_PUT = do_PATCH = do_POST = do_DELETE = handle_any
