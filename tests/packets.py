@@ -166,9 +166,7 @@ def ipv6(
         data = bytes([following]) + each.data[1:] + data
         following = each.number
     length = len(data) if payload_length is None else payload_length
-    return Packet(
-        ETH_IPV6, struct.pack("!IHBB", version << 28, length, following, hop_limit) + addresses + data
-    )
+    return Packet(ETH_IPV6, struct.pack("!IHBB", version << 28, length, following, hop_limit) + addresses + data)
 
 
 def ip(source: str, segment: Segment) -> Packet:
@@ -222,9 +220,7 @@ def fragment(offset: int = 0, *, more: bool = False) -> Extension:
 
 def authentication(size: int = 24) -> Extension:
     """AH counts in 32-bit words minus 2 (RFC 4302)."""
-    return Extension(
-        AUTHENTICATION, struct.pack("!BBHII", 0, size // 4 - 2, 0, 1, 1)[:size] + bytes(max(0, size - 12))
-    )
+    return Extension(AUTHENTICATION, struct.pack("!BBHII", 0, size // 4 - 2, 0, 1, 1)[:size] + bytes(max(0, size - 12)))
 
 
 EXTENSIONS = {

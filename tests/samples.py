@@ -6,9 +6,14 @@ from __future__ import annotations
 import os
 import random
 
+import pytest
+
 from tests.frame_table import LISTED
 from xdpfw.model.policy import Policy, PolicyMode
+from xdpfw.model.prefix import Address
 from xdpfw.model.reason import Verdict
+from xdpfw.policy import reference
+from xdpfw.policy.sets import Sets
 
 ALLOW = ["203.0.113.0/28", "2001:db8:bad:a::/64", "10.9.0.1", "2001:db8:bad:b::1"]
 BLOCK = ["203.0.113.0/24", "2001:db8:bad::/48", "10.9.0.0/16", "10.9.0.2", "2001:db8:bad:b::2"]
@@ -45,3 +50,17 @@ def seeds() -> list[int]:
     """Fixed where results must repeat; elsewhere a new one each time too, which pytest prints in the test's name."""
     fixed = [1, 2]
     return fixed if os.environ.get("CI") == "true" else [*fixed, random.SystemRandom().randrange(1 << 32)]
+
+
+def remember_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reference asks the sets once per source: captures hold many frames of few sources."""
+    known: dict[tuple[Address, int], int | None] = {}
+    ask = reference.first_row
+
+    def first_row(source: Address, sets: Sets, policy: Policy, now: int) -> int | None:
+        key = source, id(sets)
+        if key not in known:
+            known[key] = ask(source, sets, policy, now)
+        return known[key]
+
+    monkeypatch.setattr(reference, "first_row", first_row)

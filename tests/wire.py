@@ -38,7 +38,9 @@ def private_namespace() -> Iterator[None]:
 
 def make_pair(sender: str, receiver: str, mtu: int) -> None:
     """Both ends up, in this namespace. Tags and checksums stay in the frame instead of travelling beside it."""
-    _run("ip", "link", "add", "name", sender, "mtu", str(mtu), "type", "veth", "peer", "name", receiver, "mtu", str(mtu))
+    _run(
+        "ip", "link", "add", "name", sender, "mtu", str(mtu), "type", "veth", "peer", "name", receiver, "mtu", str(mtu)
+    )
     for name in (sender, receiver):
         _run("ethtool", "-K", name, "rxvlan", "off", "txvlan", "off", "tx", "off")
         _run("ip", "link", "set", "dev", name, "up")
@@ -57,14 +59,12 @@ class Sender:
     def __exit__(self, *_: object) -> None:
         self._socket.close()
 
-    def send(self, frames: Iterable[bytes]) -> tuple[int, list[bytes]]:
-        """How many went out, and which the interface refuses: over the MTU, or no Ethernet header."""
-        sent, refused = 0, []
+    def send(self, frames: Iterable[bytes]) -> tuple[list[bytes], list[bytes]]:
+        """Which went out, and which the interface refuses: over the MTU, or no Ethernet header."""
+        sent: list[bytes] = []
+        refused: list[bytes] = []
         for frame in frames:
-            if self._send_one(frame):
-                sent += 1
-            else:
-                refused.append(frame)
+            (sent if self._send_one(frame) else refused).append(frame)
         return sent, refused
 
     def _send_one(self, frame: bytes) -> bool:

@@ -136,7 +136,7 @@ def test_headers_beyond_the_first_buffer(loaded: Loaded, size: int, monkeypatch:
 
 
 @pytest.mark.corpora
-def test_every_frame_of_every_ethernet_capture(loaded: Loaded, corpora: Path) -> None:
+def test_every_frame_of_every_ethernet_capture(loaded: Loaded, corpora: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A third of the sources allowed, a third blocked, by chance; the rest in no set."""
     captured = (frame for capture in ethernet_captures(corpora) for frame in capture.frames)
     stream = [frame for frame in captured if SHORTEST <= len(frame) <= LONGEST]
@@ -146,4 +146,5 @@ def test_every_frame_of_every_ethernet_capture(loaded: Loaded, corpora: Path) ->
         chosen = {source for source in sorted(sources) if chance.randrange(share) == 0}
         loaded.add(name, sorted(chosen))
         sources -= chosen
+    samples.remember_rows(monkeypatch)
     assert compare(loaded, stream) > 74_000
