@@ -38,7 +38,8 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         if self._thread is not None:
-            self._thread.join()
+            # Whoever interrupts must not wait for an answer to a question about progress.
+            self._thread.join(1.0)
         if self.screen.tty and self._last:
             self.screen.stream.write("\r\x1b[K")
             self.screen.stream.flush()

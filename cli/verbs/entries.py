@@ -88,6 +88,8 @@ def _patch(session: Session, query: Query, body: Document, places: list[str]) ->
         refused.notes[:0] = [_fault(pointer, detail, places) for pointer, detail in refused.faults[:_SHOWN_FAULTS]]
         if len(refused.faults) > _SHOWN_FAULTS:
             refused.notes.insert(_SHOWN_FAULTS, f"and {len(refused.faults) - _SHOWN_FAULTS} more like these")
+        if refused.status == 413:
+            refused.notes.append("xdpfw import takes lists of any length")
         if refused.status == 404 and args.verb.startswith("un"):
             refused.notes.append("nothing was removed; --ignore-missing removes what is there")
         raise
