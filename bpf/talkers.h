@@ -2,8 +2,8 @@
 /*
  * Who is talking: a fixed table of slots, set-associative, a part of its own for each CPU.
  *
- * A new address takes an empty way of its bucket, or one of an old epoch, else it challenges the coldest: that way loses
- * heat and is replaced once it has none left. Every packet of a talker heats its slot. So a flood of addresses that come
+ * A new address takes an empty way of its bucket, or one of an old epoch, else it challenges the coldest (among equals
+ * the one that its hash picks): that way loses heat and is replaced once it has none left. Every packet of a talker heats its slot. So a flood of addresses that come
  * once cools only each other, while a talker that keeps talking stays (compare HeavyKeeper, Gong et al. 2018). The counts
  * themselves never decay: a slot's counts are exact from its `since` on.
  */
@@ -78,7 +78,7 @@ static __always_inline void take_slot(struct talker *slot, const struct packet *
 
 static __always_inline void count_talker(const struct packet *packet, const struct decision *decision, __u32 cpu)
 {
-	__u32 zero = 0, index, now = bpf_jiffies64();
+	__u32 zero = 0, index, hash, favourite, now = bpf_jiffies64();
 	struct config *own = config.lookup(&zero);
 	struct talker_bucket *bucket;
 	struct talker *coldest;
@@ -86,7 +86,9 @@ static __always_inline void count_talker(const struct packet *packet, const stru
 
 	if (!own)
 		return;
-	index = cpu * own->buckets + (hash_address(&packet->source, own->seed) & (own->buckets - 1));
+	hash = hash_address(&packet->source, own->seed);
+	favourite = hash >> 30;
+	index = cpu * own->buckets + (hash & (own->buckets - 1));
 	bucket = talkers.lookup(&index);
 	if (!bucket)
 		return;
@@ -100,7 +102,7 @@ static __always_inline void count_talker(const struct packet *packet, const stru
 			count_in_slot(slot, packet, decision, now);
 			return;
 		}
-		if (heat < least) {
+		if (heat < least || (heat == least && i == favourite)) {
 			least = heat;
 			victim = i;
 		}

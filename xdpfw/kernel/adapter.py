@@ -41,11 +41,11 @@ class RealKernel:
         self, instance: str, state_dir: Path, limits: Limits, bpffs: Path = DEFAULT, *,
         wall: Callable[[], int] | None = None,
     ) -> None:  # fmt: skip
-        self.instance, self._state_dir, self._limits, self._wall = instance, state_dir, limits, wall
+        self.instance, self._state_dir, self.limits, self._wall = instance, state_dir, limits, wall
         self._pins = Pins(instance, bpffs)
         self._cpus = possible_cpus()
         self._interface_specs = interface_specs(limits, self._cpus)
-        self._program = PacketProgram()
+        self.program = PacketProgram()
         self._on: dict[str, Instance] = {}
         self._twin: Twin | None = None
         self._lock: StateLock | None = None
@@ -56,11 +56,11 @@ class RealKernel:
         self._lock = StateLock(self._state_dir)
         try:
             self._pins.prepare()
-            self._clock = KernelClock(self._wall) if self._wall else KernelClock()
+            self.clock = KernelClock(self._wall) if self._wall else KernelClock()
             self._grace = Grace()
-            found, self._reason = takeover.find(self._pins, self._limits, self._cpus)
-            self._tables = found or self._create_tables()
-            self._applier = Applier(self._tables, self._clock, self._grace.wait)
+            found, self._reason = takeover.find(self._pins, self.limits, self._cpus)
+            self.tables = found or self._create_tables()
+            self.applier = Applier(self.tables, self.clock, self._grace.wait)
             if found is not None:
                 self._adopt_or_create()
             return self._started()
@@ -71,47 +71,47 @@ class RealKernel:
 
     def _adopt_or_create(self) -> None:
         try:
-            self._applier.adopt()
+            self.applier.adopt()
         except MapFull as error:
             self._reason = f"pinned tables could not be put right: {error.detail}"
-            self._tables.close()
-            self._tables = self._create_tables()
-            self._applier = Applier(self._tables, self._clock, self._grace.wait)
+            self.tables.close()
+            self.tables = self._create_tables()
+            self.applier = Applier(self.tables, self.clock, self._grace.wait)
 
     def _create_tables(self) -> Tables:
         number = max(self._pins.tables(), default=0) + 1
-        return Tables.create(self._pins.tables_of(number), self._limits, self._cpus)
+        return Tables.create(self._pins.tables_of(number), self.limits, self._cpus)
 
     def _started(self) -> Started:
-        meta = self._tables.meta
+        meta = self.tables.meta
         if not meta["ready"]:
             nothing = np.empty(0, np.uint32)
             none = dict.fromkeys(FAMILIES, nothing)
             empty = {family: np.empty(0, "S5" if family == 4 else "S17") for family in FAMILIES}
             return Started(False, 0, 0, Directory(empty, none, none), nothing, nothing, self._reason)
-        memberships, classes = self._tables.referenced()
+        memberships, classes = self.tables.referenced()
         return Started(
             adopted=True,
             # What was cut off in the middle is no revision's state.
             revision=0 if meta["applying"] else int(meta["revision"]),
-            generation=self._tables.generation,
-            directory=self._tables.directory_now(),
+            generation=self.tables.generation,
+            directory=self.tables.directory_now(),
             memberships=memberships,
             classes=classes,
         )
 
     def activate(self) -> list[Attachment]:
-        old = takeover.others(self._pins, self._tables.path)
-        if not self._tables.meta["ready"]:
-            takeover.preload_counts(self._tables, old)
+        old = takeover.others(self._pins, self.tables.path)
+        if not self.tables.meta["ready"]:
+            takeover.preload_counts(self.tables, old)
         for name in self._pins.linked():
             instance = self._open(name, old)
             state = instance.link_state()
-            if state and state[1] and not instance.is_current(self._program, state[0]):
+            if state and state[1] and not instance.is_current(self.program, state[0]):
                 fd = self._load(instance)
                 instance.replace(fd)
                 os.close(fd)
-        self._tables.meta["ready"] = 1
+        self.tables.meta["ready"] = 1
         for path in old:
             remove_tree(path)
         return self.attachments()
@@ -125,9 +125,9 @@ class RealKernel:
         if self._twin:
             self._twin.close()
             self._twin = None
-        self._tables.close()
+        self.tables.close()
         self._grace.close()
-        self._clock.close()
+        self.clock.close()
         if detach:
             self._pins.remove()
         self._lock.release()
@@ -136,7 +136,7 @@ class RealKernel:
     # policy
 
     def execute(self, ops: Sequence[Op], revision: int) -> None:
-        self._applier.execute(ops, revision)
+        self.applier.execute(ops, revision)
 
     # interfaces
 
@@ -216,14 +216,14 @@ class RealKernel:
     def _open(self, name: str, old: Sequence[Path] = ()) -> Instance:
         """The interface's maps, opened or made; those in `old` directories are carried over where they fit."""
         if name not in self._on:
-            home = self._pins.interface(self._tables.path, name)
+            home = self._pins.interface(self.tables.path, name)
             homes = [home, *(self._pins.interface(path, name) for path in old)]
             maps = InterfaceMaps.open(homes, self._interface_specs, self._cpus)
             self._on[name] = Instance(name, self._pins, home, maps)
         return self._on[name]
 
     def _load(self, instance: Instance) -> int:
-        return instance.load(self._program, self._tables.descriptors())
+        return instance.load(self.program, self.tables.descriptors())
 
     # counters
 
@@ -231,13 +231,13 @@ class RealKernel:
         return self._counting(name).maps.read_tally()
 
     def read_talkers(self, name: str) -> npt.NDArray[Any]:
-        return self._counting(name).maps.read_talkers(self._clock)
+        return self._counting(name).maps.read_talkers(self.clock)
 
     def reset_talkers(self, name: str) -> None:
         self._counting(name).maps.reset_talkers()
 
     def read_leaves(self, leaves: Ids) -> npt.NDArray[np.uint64]:
-        return self._tables.counts_of(leaves)
+        return self.tables.counts_of(leaves)
 
     def _counting(self, name: str) -> Instance:
         if name not in self._on and name not in self._pins.linked():
@@ -247,25 +247,25 @@ class RealKernel:
     # sight
 
     def fill(self) -> list[MapFill]:
-        counted = self._applier.fill
-        return [MapFill(name, used, self._tables.maps[name].spec.entries) for name, used in counted.items()]
+        counted = self.applier.fill
+        return [MapFill(name, used, self.tables.maps[name].spec.entries) for name, used in counted.items()]
 
     def features(self) -> dict[str, Any]:
         return {
             "release": platform.release(),
             "architecture": platform.machine(),
             "libbpf": libbpf.version(),
-            "compiler": self._program.compiler,
+            "compiler": self.program.compiler,
             "cpus": self._cpus,
-            "jit": self._clock.is_compiled,
+            "jit": self.clock.is_compiled,
             "btf": _BTF.exists(),
-            "multi_buffer": self._program.frags,
-            "hz": self._clock.hz,
+            "multi_buffer": self.program.frags,
+            "hz": self.clock.hz,
         }
 
     def judge(self, frame: bytes) -> Judgement:
         if self._twin is None:
-            self._twin = Twin(self._program, self._tables.descriptors(), self._cpus)
+            self._twin = Twin(self.program, self.tables.descriptors(), self._cpus)
         return self._twin.judge(frame)
 
     def peers(self) -> list[str]:

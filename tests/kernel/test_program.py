@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The packet program compiles, the verifier accepts it within bounds, and failures say where."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.bench import Bench
+from tests.packets import ethernet, ip, udp
+from xdpfw.kernel import compile as compiling
+from xdpfw.kernel import libbpf
+from xdpfw.kernel.compile import compile_source
+from xdpfw.kernel.source import find_sources, inline
+from xdpfw.model.errors import KernelError
+
+pytestmark = pytest.mark.kernel
+
+VERIFIER_BUDGET = 250_000
+"""Older verifiers prune worse than this one, and refuse at a million."""
+
+
+def test_the_verifier_has_little_work(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    work = libbpf.prog_info(bench.program).verified
+    with capsys.disabled():
+        print(f" [{work:,} instructions processed]", end="")
+    assert 0 < work < VERIFIER_BUDGET
+
+
+def test_a_refused_program_shows_the_verifiers_log() -> None:
+    return_without_value = bytes.fromhex("95000000 00000000".replace(" ", ""))
+    with pytest.raises(libbpf.Refused, match="R0 !read_ok") as caught:
+        libbpf.prog_load("bad", return_without_value, frags=False)
+    assert caught.value.errno == errno.EACCES
+
+
+def test_a_compile_error_names_file_and_line(tmp_path: Path) -> None:
+    for original in find_sources().iterdir():
+        (tmp_path / original.name).write_bytes(original.read_bytes())
+    header = tmp_path / "match.h"
+    header.write_text(header.read_text() + "static int wrong(void) { return nonsense; }\n")
+    line = len(header.read_text().splitlines())
+    with pytest.raises(KernelError, match=rf"match\.h:{line}:\d+: error: use of undeclared identifier 'nonsense'"):
+        compile_source(inline(tmp_path / "xdp_filter.c"), "xdp_filter", [], [])
+
+
+def test_an_absent_header_is_named(tmp_path: Path) -> None:
+    (tmp_path / "xdp_filter.c").write_text('#include "lost.h"\n')
+    with pytest.raises(KernelError, match=r"lost\.h"):
+        inline(tmp_path / "xdp_filter.c")
+
+
+def test_no_interpreter_with_bcc_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "INTERPRETERS", ("/nowhere/python3",))
+    with pytest.raises(KernelError, match="apt-get install python3-bpfcc"):
+        compiling.find_interpreter.__wrapped__()
+
+
+def test_needs_no_kernel_headers_and_no_network() -> None:
+    """Compiled in a child without network, with nothing mounted where header packages would be."""
+    script = "from xdpfw.kernel.program import PacketProgram\nprint(len(PacketProgram().compiled.instructions))\n"
+    release = os.uname().release
+    hidden = (
+        f"test -e /lib/modules/{release} && mount -t tmpfs none /lib/modules/{release}; mount -t tmpfs none /usr/src"
+    )
+    command = f"{{ {hidden}; }} 2>/dev/null; exec {compiling.sys.executable} -c '{script}'"
+    done = subprocess.run(
+        ["unshare", "--net", "--mount", "sh", "-c", command],
+        capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0
+
+
+def test_libbpf_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(libbpf.Refused):
+        libbpf.get(Path("/sys/fs/bpf/not-there"))
+    with pytest.raises(libbpf.Refused):
+        libbpf.prog_load("bad", bytes(8), frags=False)
+    assert capfd.readouterr().err == ""
+
+
+def test_cost_of_a_packet(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    """Printed, not judged: machines differ."""
+    cost = {
+        family: bench.nanoseconds(ethernet(ip(source, udp())))
+        for family, source in ((4, "192.0.2.1"), (6, "2001:db8::1"))
+    }
+    with capsys.disabled():
+        print(f" [IPv4 {cost[4]} ns, IPv6 {cost[6]} ns]", end="")
+    assert re.fullmatch(r"\d+", str(cost[4]))
