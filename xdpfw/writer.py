@@ -25,6 +25,9 @@ from xdpfw.policy.ops import Keys
 from xdpfw.policy.sets import Edit, Sets
 from xdpfw.store.port import Store, StoredChange
 
+LONG = 5_000
+"""Edits that touch more prefixes than this are applied in pieces."""
+
 PIECE = 20_000
 """Prefixes that a long change inserts or deletes before others get their turn: some tens of milliseconds."""
 
@@ -40,6 +43,10 @@ class State:
     revision: int
     sets: Sets
     policy: Policy
+
+
+def ignore_progress(done: int, total: int) -> None:
+    """For changes that nobody watches."""
 
 
 class Writer:
@@ -133,24 +140,34 @@ class Writer:
         """Store when an interface's talkers were last counted afresh."""
         self._store.save(StoredChange(self.state.revision, epochs={name: epoch}))
 
-    async def apply_long(self, make_edit: Callable[[State], Edit], progress: Progress) -> tuple[Edit, State]:
-        """The same for an edit of very many prefixes, made from the state at the moment when it takes effect.
+    async def change(
+        self, make_edit: Callable[[State], Edit], progress: Progress = ignore_progress, *, counts: bool = True
+    ) -> Edit:
+        """Apply an edit of any size, made from the state at the moment when it takes effect.
 
-        `make_edit` may be called twice: to learn which prefixes are new, and then under the lock. It raises to refuse.
+        `make_edit` is called a first time to learn how much is to be done, and again under the lock. It raises to
+        refuse.
         """
+        edit = await asyncio.to_thread(make_edit, self.state)
+        if not is_long(edit):
+            return await self._change_now(make_edit, counts=counts, keep_leaves=False)
         async with self._long:
-            edit = await asyncio.to_thread(make_edit, self.state)
-            if not edit.changed:
-                return edit, self.state
             await self.call(self._compiler.check, edit.sets, edit.touched)
             try:
                 await self._announce(edit, progress)
-                async with self.lock:
-                    edit = await self.call(make_edit, self.state)
-                    state = await self.call(self.apply, edit, keep_leaves=True)
+                return await self._change_now(make_edit, counts=counts, keep_leaves=True)
             finally:
                 await self._clear_up()
-            return edit, state
+
+    async def _change_now(self, make_edit: Callable[[State], Edit], *, counts: bool, keep_leaves: bool) -> Edit:
+        def work() -> Edit:
+            edit = make_edit(self.state)
+            if edit.changed:
+                self.apply(edit, counts=counts, keep_leaves=keep_leaves)
+            return edit
+
+        async with self.lock:
+            return await self.call(work)
 
     async def _announce(self, edit: Edit, progress: Progress) -> None:
         done, total = 0, sum(len(keys) for keys in edit.touched.values())
@@ -173,6 +190,10 @@ class Writer:
             async with self.lock:
                 if not await self.call(self._retire):
                     return
+
+
+def is_long(edit: Edit) -> bool:
+    return sum(len(keys) for keys in edit.touched.values()) > LONG
 
 
 def reverse(edit: Edit, old: Sets) -> Edit:

@@ -23,10 +23,7 @@ from xdpfw.policy.sets import Edit, Sets
 from xdpfw.service.core import Core
 from xdpfw.service.present import entry_view
 from xdpfw.versions import check_match
-from xdpfw.writer import State
-
-LONG = 5_000
-"""Edits of more prefixes than this are applied in pieces, so that others get their turn."""
+from xdpfw.writer import LONG, State
 
 PAGE = 5_000
 
@@ -234,7 +231,7 @@ class EntryUseCases(Core):
 
         progress(0, 0)
         try:
-            edit, _ = await self.writer.apply_long(make, progress)
+            edit = await self.writer.change(make, progress)
         finally:
             self.operation = None
         if edit.changed:

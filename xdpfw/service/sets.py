@@ -16,6 +16,7 @@ from xdpfw.policy.sets import Edit, Sets
 from xdpfw.service.core import Core
 from xdpfw.service.present import policy_view
 from xdpfw.versions import check_match
+from xdpfw.writer import State
 
 
 class SetUseCases(Core):
@@ -55,19 +56,21 @@ class SetUseCases(Core):
     async def delete_set(self, name: str, opts: WriteOptions) -> Written:
         """Raises Conflict for a set that a row of the policy uses, and for `allow` and `block`."""
 
-        def work() -> Written:
-            sets = self.state.sets
-            sets.info(name)
+        def make(state: State) -> Edit:
+            state.sets.info(name)
             check_match(opts.if_match, self.etag(f"sets/{name}"))
             if name in (ALLOW, BLOCK):
                 raise Conflict(f"set {name} always exists; to empty it, replace its entries by nothing")
-            if users := [row.id for row in self.state.policy.rows if row.source == name]:
+            if users := [row.id for row in state.policy.rows if row.source == name]:
                 raise Conflict(f"set {name} is used by rule {', '.join(users)}")
-            self._apply(sets.drop(name), opts, "sets", f"sets/{name}", f"sets/{name}/entries")
-            return Written(self.revision, True, dry_run=opts.dry_run)
+            return state.sets.drop(name)
 
-        async with self.writer.lock:
-            return await self.writer.call(work)
+        if opts.dry_run:
+            make(self.state)
+        else:
+            await self.writer.change(make)
+            self.versions.changed("sets", f"sets/{name}", f"sets/{name}/entries")
+        return Written(self.revision, True, dry_run=opts.dry_run)
 
     def _apply(self, edit: Edit, opts: WriteOptions, *resources: str) -> None:
         if opts.dry_run:

@@ -71,10 +71,12 @@ class Upkeep(Core):
             log.warning("the wall clock was stepped by %.3f s: remaining times are kept", step / SECOND)
             async with self.writer.lock:
                 await self.writer.call(self._follow_step, anchor, step)
-        due = self.state.sets.next_expiry()
-        if due is not None and due <= self.clock.wall():
-            async with self.writer.lock:
-                await self.writer.call(self._expire)
+        due, now = self.state.sets.next_expiry(), self.clock.wall()
+        if due is None or due > now:
+            return
+        edit = await self.writer.change(lambda state: state.sets.expire(now), counts=False)
+        for name in edit.sets.names():
+            self.versions.changed("sets", f"sets/{name}", f"sets/{name}/entries")
 
     def _follow_step(self, anchor: ClockAnchor, step: int) -> None:
         edit = self.state.sets.shift(step)
@@ -83,10 +85,3 @@ class Upkeep(Core):
         else:
             self.store.save(StoredChange(self.revision, anchor=anchor))
         self.anchor = anchor
-
-    def _expire(self) -> None:
-        edit = self.state.sets.expire(self.clock.wall())
-        if edit.changed:
-            self.writer.apply(edit, counts=False)
-            for name in edit.sets.names():
-                self.versions.changed("sets", f"sets/{name}", f"sets/{name}/entries")
