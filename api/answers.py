@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from fastapi import Response
+from pydantic import TypeAdapter
 
 from xdpfw.model.views import (
     EntriesWritten,
@@ -141,10 +142,20 @@ def marks(response: Response, written: Written | EntriesWritten, *, created: boo
         response.status_code = 201
 
 
-def gone(written: Written | EntriesWritten) -> Response | None:
-    """204 after a deletion; None after a dry run, which has something to say."""
-    if written.dry_run:
-        return None
+def gone(written: Written | EntriesWritten) -> Response:
+    """204 after a deletion; 200 after a dry run, which has something to say."""
     response = Response(status_code=204)
+    if written.dry_run:
+        response = Response(_WRITTEN.dump_json(written), media_type="application/json")
     marks(response, written, created=False)
     return response
+
+
+_WRITTEN: TypeAdapter[Written | EntriesWritten] = TypeAdapter(Written | EntriesWritten)
+
+DELETION: dict[str, Any] = {
+    "status_code": 204,
+    "response_class": Response,
+    "responses": {200: {"model": Written, "description": "A dry run"}},
+}
+"""Of every route that deletes."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from api import errors, openapi
 from api.auth import Tokens, Trust
@@ -19,7 +20,7 @@ BASE = "/api/v1"
 
 def create_app(
     firewall: Firewall, tokens_: Tokens, *, trust: Trust | None = None, names: Collection[str] = ()
-) -> FastAPI:
+) -> ASGIApp:
     """`trust`: which peers of the unix socket may call. `names`: host names, beside the loopback's, under which the
     TCP listener may be called."""
     app = FastAPI(
@@ -39,5 +40,5 @@ def create_app(
         app.include_router(module.router, prefix=BASE)
     errors.install(app)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
-    app.add_middleware(Gate, tokens=tokens_, trust=trust or Trust(), names=frozenset(names))
-    return app
+    # around all of it, so that an answer to a defect has its number too
+    return Gate(app, tokens_, trust or Trust(), frozenset(names))

@@ -91,6 +91,7 @@ def server(app: Any) -> Server:
     config = uvicorn.Config(
         app,
         http=PeerProtocol,
+        interface="asgi3",
         ws="none",
         lifespan="off",
         log_config=None,

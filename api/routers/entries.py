@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import AfterValidator
 
-from api.answers import EntryAnswer, entry_answer, gone, marks
+from api.answers import DELETION, EntryAnswer, entry_answer, gone, marks
 from api.bodies import (
     BULK_LIMIT,
     FORMS,
@@ -202,10 +202,14 @@ async def put_entry(
     return entry_answer(str(prefix), view, written)
 
 
-@router.delete("/sets/{set}/entries/{prefix:path}", summary="Remove one entry", status_code=204, response_model=None)
+@router.delete(
+    "/sets/{set}/entries/{prefix:path}",
+    summary="Remove one entry",
+    **DELETION,
+)
 async def delete_entry(
     firewall: Service, set: SetName, prefix: PathPrefix, options: Options, origin: OriginQuery = None
-) -> Response | EntriesWritten:
+) -> Response:
     """Exactly that prefix; with `?origin=` only that claim. What else covers it stays: see X-Effective."""
     written = await firewall.delete_entry(set, prefix, origin, options)
-    return gone(written) or written
+    return gone(written)

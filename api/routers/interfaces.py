@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends, Response
 
-from api.answers import InterfaceAnswer, InterfacePage, beside, gone, marks, page
+from api.answers import DELETION, InterfaceAnswer, InterfacePage, beside, gone, marks, page
 from api.bodies import StrictRoute
 from api.deps import Service, etag_of, need_admin
 from api.params import DEFAULT_LIMIT, Cursor, InterfaceName, Limit, Options, Talkers
 from api.schemas import InterfaceBody
-from xdpfw.model.views import CountersView, InterfaceView, TalkersView, Written
+from xdpfw.model.views import CountersView, InterfaceView, TalkersView
 
 router = APIRouter(tags=["interfaces"], route_class=StrictRoute)
 ADMIN = [Depends(need_admin)]
@@ -42,11 +42,16 @@ async def attach_interface(
     return beside(InterfaceAnswer, view, written)
 
 
-@router.delete("/interfaces/{name}", summary="Detach", dependencies=ADMIN, status_code=204, response_model=None)
-async def detach_interface(firewall: Service, name: InterfaceName, options: Options) -> Response | Written:
+@router.delete(
+    "/interfaces/{name}",
+    summary="Detach",
+    dependencies=ADMIN,
+    **DELETION,
+)
+async def detach_interface(firewall: Service, name: InterfaceName, options: Options) -> Response:
     """404 if it is not attached by us. Never touches a foreign program."""
     written = await firewall.detach(name, options)
-    return gone(written) or written
+    return gone(written)
 
 
 @router.get("/interfaces/{name}/counters", summary="Counters by reason")
@@ -61,11 +66,15 @@ async def list_interface_talkers(firewall: Service, name: InterfaceName, query: 
     return await firewall.talkers(name, query)
 
 
-@router.delete("/interfaces/{name}/talkers", summary="Count afresh", status_code=204, response_model=None)
-async def reset_talkers(firewall: Service, name: InterfaceName, options: Options) -> Response | Written:
+@router.delete(
+    "/interfaces/{name}/talkers",
+    summary="Count afresh",
+    **DELETION,
+)
+async def reset_talkers(firewall: Service, name: InterfaceName, options: Options) -> Response:
     """Talkers and the totals shown with them start from this moment. The interface's counters go on."""
     written = await firewall.reset_talkers(name, options)
-    return gone(written) or written
+    return gone(written)
 
 
 @router.get("/talkers", summary="Top talkers of all attached interfaces", tags=["talkers"])

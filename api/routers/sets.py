@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Depends, Response
 
-from api.answers import SetAnswer, SetPage, beside, gone, marks, page
+from api.answers import DELETION, SetAnswer, SetPage, beside, gone, marks, page
 from api.bodies import StrictRoute
 from api.deps import Service, etag_of
 from api.params import DEFAULT_LIMIT, Cursor, Limit, Options, SetName
 from api.schemas import SetBody
-from xdpfw.model.views import SetView, Written
+from xdpfw.model.views import SetView
 
 router = APIRouter(tags=["sets"], route_class=StrictRoute)
 
@@ -31,13 +31,18 @@ async def put_set(
     firewall: Service, response: Response, set: SetName, options: Options, body: SetBody | None = None
 ) -> SetAnswer:
     """Its entries stay as they are."""
-    view, written = await firewall.put_set(set, (body or SetBody()).comment, options)
+    said = body or SetBody()
+    view, written = await firewall.put_set(set, said.comment, options)
     marks(response, written)
-    return beside(SetAnswer, view, written)
+    return beside(SetAnswer, view or SetView(set, said.comment, 0, 0, 0, 0, 0), written)
 
 
-@router.delete("/sets/{set}", summary="Delete a set and its entries", status_code=204, response_model=None)
-async def delete_set(firewall: Service, set: SetName, options: Options) -> Response | Written:
+@router.delete(
+    "/sets/{set}",
+    summary="Delete a set and its entries",
+    **DELETION,
+)
+async def delete_set(firewall: Service, set: SetName, options: Options) -> Response:
     """409 for `allow`, `block` and a set that a rule uses."""
     written = await firewall.delete_set(set, options)
-    return gone(written) or written
+    return gone(written)

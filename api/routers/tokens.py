@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 
-from api.answers import TokenAnswer, TokenPage, TokenView, gone, marks, page
+from api.answers import DELETION, TokenAnswer, TokenPage, TokenView, gone, marks, page
 from api.auth import Role
 from api.bodies import StrictRoute
 from api.deps import Service, TokenStore, check_fresh, need_admin
@@ -64,15 +64,15 @@ async def create_token(
     )
 
 
-@router.delete("/tokens/{id}", summary="Revoke a token", status_code=204, response_model=None)
-async def revoke_token(firewall: Service, tokens: TokenStore, id: TokenId, options: Options) -> Response | Written:
+@router.delete("/tokens/{id}", summary="Revoke a token", **DELETION)
+async def revoke_token(firewall: Service, tokens: TokenStore, id: TokenId, options: Options) -> Response:
     """It is refused from now on, also on connections that are open."""
     check_match(options.if_match, tokens.etag)
     tokens.get(id)
     written = Written(firewall.revision, True, dry_run=options.dry_run)
     if not options.dry_run:
         await asyncio.to_thread(tokens.revoke, id)
-    return gone(written) or written
+    return gone(written)
 
 
 def _view(record: TokenRecord) -> TokenView:

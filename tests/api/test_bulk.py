@@ -105,8 +105,7 @@ def test_bad_lines_refuse_everything_and_are_named(api: Api) -> None:
 def test_only_the_first_hundred_bad_lines_are_listed(api: Api) -> None:
     with api.nothing_changes():
         document = problem(api.client.put(B, content="x\n" * 250, headers=TEXT), 422)
-        assert len(document["errors"]) == 100
-        assert "250" in document["detail"]
+        assert [fault["pointer"] for fault in document["errors"]] == [f"line {n}" for n in range(1, 101)]
 
 
 def test_skip_invalid_loads_the_rest_and_says_what_it_left_out(api: Api) -> None:
@@ -118,7 +117,6 @@ def test_skip_invalid_loads_the_rest_and_says_what_it_left_out(api: Api) -> None
 @pytest.mark.parametrize(
     ("kind", "body"),
     [
-        ("application/json", "{}"),
         ("application/json", '["192.0.2.1", 7]'),
         ("application/json", '[{"prefix": "192.0.2.1", "tll": 5}]'),
         ("application/json", '[{"ttl": 5}]'),
@@ -130,8 +128,8 @@ def test_other_shapes_are_422(api: Api, kind: str, body: str) -> None:
         problem(api.client.put(B, content=body, headers={"Content-Type": kind}), 422)
 
 
-@pytest.mark.parametrize(("kind", "body"), [("application/json", "["), ("application/json", '["192.0.2.1"')])
-def test_what_is_not_json_is_400(api: Api, kind: str, body: str) -> None:
+@pytest.mark.parametrize(("kind", "body"), [("application/json", "["), ("application/json", "{}")])
+def test_what_is_no_json_list_is_400(api: Api, kind: str, body: str) -> None:
     with api.nothing_changes():
         problem(api.client.put(B, content=body, headers={"Content-Type": kind}), 400)
 

@@ -74,7 +74,7 @@ def test_parameters_that_nobody_knows_are_422(api: Api, method: str, path: str, 
         assert document["errors"][0]["pointer"] == f"?{query.partition('=')[0]}"
 
 
-@pytest.mark.parametrize("body", [b"{", b"{'mode': 'drop'}", b"\xff\xfe", b"[" * 100_000, b'{"mode": "drop"} x'])
+@pytest.mark.parametrize("body", [b"{", b"{'mode': 'drop'}", b"\xff\xfe", b"[" * 50_000, b'{"mode": "drop"} x'])
 def test_what_is_not_json_is_400(api: Api, body: bytes) -> None:
     with api.nothing_changes():
         problem(api.client.patch("policy", content=body, headers=JSON), 400)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -116,7 +117,8 @@ def test_only_the_first_hundred_faults_are_listed(api: Api) -> None:
 )
 def test_other_shapes_are_422(api: Api, body: Any) -> None:
     with api.nothing_changes():
-        problem(api.client.patch(B, json=body), 422)
+        headers = {"Content-Type": "application/json"}
+        problem(api.client.patch(B, content=json.dumps(body), headers=headers), 422)
 
 
 def test_nothing_to_do_is_no_change(api: Api) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from urllib.parse import quote
 
@@ -53,7 +54,8 @@ def test_ethertypes_under_default_drop(api: Api) -> None:
 )
 def test_other_policies_are_422(api: Api, body: Any) -> None:
     with api.nothing_changes():
-        problem(api.client.patch("policy", json=body), 422)
+        headers = {"Content-Type": "application/json"}
+        problem(api.client.patch("policy", content=json.dumps(body), headers=headers), 422)
 
 
 def asked(api: Api, address: str) -> Any:

@@ -51,7 +51,7 @@ def test_deleting_a_set_that_always_exists_is_409(api: Api, name: str) -> None:
         problem(api.client.delete(f"sets/{name}", params={"force": True}), 409)
 
 
-@pytest.mark.parametrize("name", ["Block", "1st", "-x", "a b", "ü", "a" * 64, "a.b", "a%2Fb", "a\x00"])
+@pytest.mark.parametrize("name", ["Block", "1st", "-x", "a b", "ü", "a" * 64, "a.b", "a%2Fb", "a%00"])
 def test_names_that_cannot_be_are_422(api: Api, name: str) -> None:
     with api.nothing_changes():
         response = api.client.put(f"sets/{name}")
