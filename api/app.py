@@ -28,7 +28,7 @@ def create_app(
         version=__version__,
         docs_url=None,
         redoc_url=None,
-        openapi_url=f"{BASE}/openapi.json",
+        openapi_url=None,
         redirect_slashes=False,
         generate_unique_id_function=openapi.operation_id,
     )

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
 
 from api.answers import Health
 from api.bodies import StrictRoute
@@ -30,6 +31,12 @@ async def readyz(firewall: Service) -> Health | Response:
         return Health("ready")
     faults = [Fault("", text) for text in problems]
     return problem(503, "Not ready", "; ".join(problems), kind="not-ready", faults=faults)
+
+
+@root.get("/openapi.json", include_in_schema=False)
+@router.get("/openapi.json", include_in_schema=False)
+async def get_openapi(request: Request) -> JSONResponse:
+    return JSONResponse(request.app.openapi())
 
 
 @router.get("/status", summary="Status")
