@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import suppress
 
 from lab.daemon import Daemon
@@ -30,10 +29,12 @@ class _Report:
 
 
 def _words(answers: dict[Kind, bool]) -> str:
-    def join(kinds: Iterable[Kind]) -> str:
-        return " ".join(kinds) or "nothing"
-
-    return f"{join(k for k in KINDS if answers[k])} answered; {join(k for k in KINDS if not answers[k])} not"
+    told = (("answered", True), ("unanswered", False))
+    return ", ".join(
+        f"{' '.join(k for k in KINDS if answers[k] is state)} {word}"
+        for word, state in told
+        if state in answers.values()
+    )
 
 
 def check(network: Network, daemon: Daemon) -> int:
