@@ -15,7 +15,7 @@ pytestmark = pytest.mark.kernel
 BLOCKED, CLEAN = ("203.0.113.66", "2001:db8:bad::66"), ("192.0.2.1", "2001:db8::1")
 BLOCK_ROW = MAX_REASONS + 1
 
-both_families = pytest.mark.parametrize(("blocked", "clean"), zip(BLOCKED, CLEAN, strict=True), ids=["v4", "v6"])
+both_families = pytest.mark.parametrize(("blocked", "clean"), list(zip(BLOCKED, CLEAN, strict=True)), ids=["v4", "v6"])
 
 
 @pytest.fixture(scope="module")
