@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -24,7 +24,10 @@ socket.send_fds(parent, [b"!"], [made.fileno()])
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
+    """`children`: what `popen` started, for whoever takes the namespace down."""
+
     name: str
+    children: list[subprocess.Popen[bytes]] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def path(self) -> Path:
@@ -49,13 +52,15 @@ class Namespace:
 
     def popen(self, *argv: str, output: IO[bytes] | int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
         """Start in the background. The lab's end ends it."""
-        return subprocess.Popen(
+        child = subprocess.Popen(
             self.command(*argv),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=Path(__file__).parents[1],
         )
+        self.children.append(child)
+        return child
 
     def ip(self, *commands: str) -> None:
         """Run several `ip` commands at once, each as `ip` takes it after its own name."""

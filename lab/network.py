@@ -101,6 +101,9 @@ class Network:
         assert self._janitor.stdin is not None
         self._janitor.stdin.close()
         self._janitor.wait(timeout=60)
+        for space in (self.firewall, *(client.space for client in self.clients)):
+            for child in space.children:
+                child.wait(timeout=10)
         if self._claim is not None:
             os.close(self._claim)
             self._claim = None
