@@ -54,10 +54,14 @@ def _precision(media: str, media_type: str) -> int:
     return 1 if media == "*/*" else 0
 
 
-async def stream(pages: AsyncIterator[Sequence[EntryView]], form: Form, etag: str) -> Response:
-    """The first page is fetched before the answer begins, so that an error is still a problem document."""
+async def stream(pages: AsyncIterator[Sequence[EntryView]], form: Form, etag: str, *, head: bool) -> Response:
+    """The first page is fetched before the answer begins, so that an error is still a problem document. `head`: the
+    body is not wanted."""
     render = RENDERERS[form]
     first = await anext(pages, None)
+    headers = {"ETag": etag, "Vary": "Accept"}
+    if head:
+        return Response(media_type=MEDIA_TYPES[form], headers=headers)
 
     async def chunks() -> AsyncIterator[bytes]:
         if first is not None:
@@ -65,7 +69,7 @@ async def stream(pages: AsyncIterator[Sequence[EntryView]], form: Form, etag: st
         async for page in pages:
             yield render(page)
 
-    return StreamingResponse(chunks(), media_type=MEDIA_TYPES[form], headers={"ETag": etag, "Vary": "Accept"})
+    return StreamingResponse(chunks(), media_type=MEDIA_TYPES[form], headers=headers)
 
 
 def _text(page: Sequence[EntryView]) -> bytes:

@@ -93,7 +93,8 @@ async def list_entries(
     form = negotiate(request.headers.get("accept"))
     if form == "json":
         return await firewall.entries(set, after=cursor, limit=limit, within=within, origin=origin)
-    return await stream(firewall.export(set, within=within, origin=origin), form, etag)
+    pages = firewall.export(set, within=within, origin=origin)
+    return await stream(pages, form, etag, head=request.state.head)
 
 
 @router.patch("/sets/{set}/entries", summary="Add and remove entries", openapi_extra=PATCH_BODY)

@@ -51,6 +51,8 @@ def test_head_is_get_without_a_body(api: Api) -> None:
             name: get.headers.get(name) for name in ("content-type", "etag", "content-length")
         }
     assert api.client.head("sets/nowhere").status_code == 404
+    stream = ok(api.client.head(B, headers={"Accept": "text/plain"}))
+    assert (stream.content, stream.headers["content-type"]) == (b"", "text/plain; charset=utf-8")
 
 
 @pytest.mark.parametrize(

@@ -60,10 +60,11 @@ class Prefix:
     def _from_address(cls, address: Address, length: int, text: str) -> Prefix:
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None and length >= 96:
             address, length = address.ipv4_mapped, length - 96
-        network = ipaddress.ip_network((address, length), strict=False)
-        if network.network_address != address:
+        host_bits = address.max_prefixlen - length
+        if int(address) & ((1 << host_bits) - 1):
+            network = ipaddress.ip_network((address, length), strict=False)
             raise InvalidPrefix(f"{text!r} has host bits set; did you mean {network}?")
-        return cls.from_network(network)
+        return cls(address.version, address.packed, length)
 
     @classmethod
     def from_network(cls, network: Network) -> Prefix:
