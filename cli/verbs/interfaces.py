@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from cli.client import Document, segment
-from cli.errors import NOT_FOUND, USAGE, Failure, code_of_status
+from cli.errors import NOT_FOUND, USAGE, Failure, Refused, code_of_status
 from cli.options import dry_run, force
 from cli.session import Session
 
@@ -85,11 +85,22 @@ def _detach(session: Session) -> int:
     if args.state_dir or args.instance or args.bpffs or args.config:
         raise Failure(USAGE, "--state-dir, --instance, --bpffs and --config go with --offline")
     names = [args.interface] if args.interface else _wanted(session)
+    released: list[str] = []
     written: Document = {"revision": None, "changed": False}
-    if names:
-        path = f"/interfaces/{segment(args.interface)}" if args.interface else "/interfaces"
-        written = session.write("DELETE", path).written()
-    return _released(session, names, written)
+    failures: list[Failure] = []
+    for name in names:
+        try:
+            written = session.write("DELETE", f"/interfaces/{segment(name)}").written()
+            released.append(name)
+        except Refused as refused:
+            # One that cannot be detached must not keep the others attached.
+            failures.append(refused)
+    if failures and not released:
+        raise failures[0]
+    code = _released(session, released, written)
+    if failures:
+        raise failures[0]
+    return code
 
 
 def _wanted(session: Session) -> list[str]:

@@ -173,7 +173,8 @@ def test_sets(attached: Shell) -> None:
 def test_tokens(xdpfw: Shell) -> None:
     code, secret, _ = xdpfw("token", "create", "grafana")
     assert code == 0
-    assert xdpfw.api.tcp(secret.strip()).get("policy").status_code == 200
+    with xdpfw.api.tcp(secret.strip()) as client:
+        assert client.get("policy").status_code == 200
     (token,) = xdpfw.document("token", "list")["items"]
     assert (token["name"], token["role"]) == ("grafana", "read")
     assert xdpfw("token", "revoke", token["id"])[0] == 0

@@ -84,9 +84,14 @@ def test_detach_all_names_what_it_detached(call: Call, daemon: Canned) -> None:
         {"name": "c", "desired": "native", "state": "absent"},
     ]
     daemon.tells["GET", "/interfaces"] = Told(document={"items": items, "next": None, "total": 3})
-    daemon.tells["DELETE", "/interfaces"] = Told(204, headers={"X-Revision": "9"})
+    for name in "ac":
+        daemon.tells["DELETE", f"/interfaces/{name}"] = Told(204, headers={"X-Revision": "9"})
     code, out, _ = call("detach", "--all")
     assert (code, out) == (0, "a: detached\nc: detached\n")
+    daemon.tells["DELETE", "/interfaces/a"] = problem(503, "the kernel refuses")
+    code, out, err = call("detach", "--all")
+    assert (code, out) == (5, "c: detached\n")
+    assert "the kernel refuses" in err
 
 
 def test_attach_warns_of_generic_mode(call: Call, daemon: Canned) -> None:
