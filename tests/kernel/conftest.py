@@ -12,13 +12,13 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.conftest import lacks
 from tests.kernel import plain
 from tests.kernel.bench import Bench
-from tests.loaded import Loaded
 from tests.wire import private_namespace
 from xdpfw.kernel.adapter import RealKernel
 from xdpfw.kernel.bpffs import DEFAULT, ensure_mounted, remove_tree
@@ -26,6 +26,9 @@ from xdpfw.kernel.clock import KernelClock
 from xdpfw.kernel.compile import find_interpreter
 from xdpfw.model.errors import KernelError
 from xdpfw.model.limits import Limits
+
+if TYPE_CHECKING:
+    from tests.loaded import Loaded
 
 SMALL = Limits(leaves=100_000, hosts4=10_000, hosts6=10_000, memberships=10_000, talkers=4096)
 PREFIX = "test-"
@@ -117,6 +120,8 @@ def bench(kernel: RealKernel) -> Iterator[Bench]:
 @pytest.fixture(scope="module")
 def loaded_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
     """One for all tests of a module, of full size."""
+    from tests.loaded import Loaded
+
     host = Host(tmp_path_factory.mktemp("state"))
     try:
         yield Loaded(host.kernel(Limits()), Limits())

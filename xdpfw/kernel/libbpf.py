@@ -356,6 +356,10 @@ def map_info(fd: int) -> tuple[int, int]:
     return record.value_size, record.max_entries
 
 
+def map_id(fd: int) -> int:
+    return int(_info(fd, _MapInfo()).id)
+
+
 @dataclass(frozen=True, slots=True)
 class ProgramInfo:
     """`verified`: how many instructions the verifier went through (0 before Linux 5.16)."""

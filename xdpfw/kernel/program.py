@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import platform
-from functools import cached_property
+from functools import cache, cached_property
 
 from xdpfw.kernel.compile import Program, compile_source
 from xdpfw.kernel.maps import PROGRAM_MAPS
@@ -19,6 +19,11 @@ def kernel_version() -> tuple[int, int]:
     return int(major), int("".join(filter(str.isdigit, minor.split("-")[0])) or 0)
 
 
+@cache
+def _compile(source: str, *flags: str) -> Program:
+    return compile_source(source, NAME, PROGRAM_MAPS, flags)
+
+
 class PacketProgram:
     def __init__(self) -> None:
         self.frags = kernel_version() >= MULTI_BUFFER_SINCE
@@ -28,11 +33,11 @@ class PacketProgram:
 
     @cached_property
     def compiled(self) -> Program:
-        return compile_source(self.source, NAME, PROGRAM_MAPS, self._flags)
+        return _compile(self.source, *self._flags)
 
     @cached_property
     def twin(self) -> Program:
-        return compile_source(self.source, NAME, PROGRAM_MAPS, [*self._flags, "-DTWIN", "-DWANT_TRANSPORT"])
+        return _compile(self.source, *self._flags, "-DTWIN", "-DWANT_TRANSPORT")
 
     @property
     def compiler(self) -> str | None:
