@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import http
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,6 +22,8 @@ MEDIA_TYPE = "application/problem+json"
 MAX_FAULTS = 100
 RETRY_AFTER = 2
 """Seconds after which a request refused with 503 is worth repeating."""
+
+log = logging.getLogger("xdpfw.api")
 
 
 class NotModified(Exception):
@@ -130,8 +133,9 @@ async def _on_disconnect(_request: Request, _error: Exception) -> Response:
     return problem(400, "Unreadable request", "the body ended before its announced length", kind="unreadable")
 
 
-async def _on_unexpected(request: Request, _error: Exception) -> Response:
+async def _on_unexpected(request: Request, error: Exception) -> Response:
     number = request.scope.get("state", {}).get("request_id", "")
+    log.error("request %s met a defect", number, exc_info=error)
     detail = (
         f"this is a defect; the daemon's log has more about request {number}. Nothing more is known about the change"
     )

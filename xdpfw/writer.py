@@ -152,7 +152,7 @@ class Writer:
         if not is_long(edit):
             return await self._change_now(make_edit, counts=counts, keep_leaves=False)
         async with self._long:
-            await self.call(self._compiler.check, edit.sets, edit.touched)
+            await self.call(self._compiler.check, edit.touched)
             try:
                 await self._announce(edit, progress)
                 return await self._change_now(make_edit, counts=counts, keep_leaves=True)
