@@ -74,7 +74,7 @@ class Session:
             yield
         except Refused as refused:
             if refused.guarded:
-                refused.notes.append("--force does it all the same")
+                refused.notes.append("--force goes ahead")
             raise
 
     def outcome(self, written: Document) -> int:

@@ -43,7 +43,7 @@ def plain_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
 
 
 def prefixes_of(words: list[str], stdin: Iterable[str]) -> tuple[list[str], list[str]]:
-    """The prefixes that the arguments name, and where each stands, for messages. `-` stands for standard input."""
+    """The prefixes that the arguments name, and the line of those that standard input (`-`) gave."""
     if words.count("-") > 1:
         raise Failure(USAGE, "'-' reads standard input and can be given once only")
     prefixes: list[str] = []
@@ -52,10 +52,10 @@ def prefixes_of(words: list[str], stdin: Iterable[str]) -> tuple[list[str], list
         if word == "-":
             for number, text in plain_lines(stdin):
                 prefixes.append(text)
-                places.append(f"standard input, line {number}")
+                places.append(f"line {number}")
         else:
             prefixes.append(word)
-            places.append(repr(word))
+            places.append("")
     if not prefixes:
         raise Failure(USAGE, "standard input holds no prefix; nothing was changed")
     return prefixes, places

@@ -85,9 +85,9 @@ def _patch(session: Session, query: Query, body: Document, places: list[str]) ->
     try:
         return session.write("PATCH", f"/sets/{segment(args.set)}/entries", body, query=query).written()
     except Refused as refused:
-        refused.notes[:0] = [_fault(pointer, detail, places) for pointer, detail in refused.faults[:_SHOWN_FAULTS]]
-        if len(refused.faults) > _SHOWN_FAULTS:
-            refused.notes.insert(_SHOWN_FAULTS, f"and {len(refused.faults) - _SHOWN_FAULTS} more like these")
+        explain(refused, places)
+        if refused.faults:
+            refused.notes.append("nothing was changed")
         if refused.status == 413:
             refused.notes.append("xdpfw import takes lists of any length")
         if refused.status == 404 and args.verb.startswith("un"):
@@ -95,11 +95,24 @@ def _patch(session: Session, query: Query, body: Document, places: list[str]) ->
         raise
 
 
+def explain(refused: Refused, places: list[str], first: int = 0) -> None:
+    """Faults of the input, each at the place where it stands, instead of the API's own words for the first of them.
+
+    `/add/3` and `/remove/3` count from 0, from `first` in `places`."""
+    if not refused.faults:
+        return
+    many = len(refused.faults)
+    refused.message = f"{many} {'faults' if many > 1 else 'fault'} in the input"
+    lines = [_fault(pointer, detail, places[first:]) for pointer, detail in refused.faults[:_SHOWN_FAULTS]]
+    if many > len(lines):
+        lines.append(f"and {many - len(lines)} more like these")
+    refused.notes[:0] = lines
+
+
 def _fault(pointer: str, detail: str, places: list[str]) -> str:
-    """A fault, at the place where the prefix was typed: `/add/3` and `/remove/3` count from 0."""
     index = pointer.strip("/").split("/")[1:2]
     if index and index[0].isdigit() and int(index[0]) < len(places):
-        return f"{places[int(index[0])]}: {detail}"
+        pointer = places[int(index[0])]
     return f"{pointer}: {detail}" if pointer else detail
 
 

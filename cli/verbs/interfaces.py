@@ -131,10 +131,10 @@ def _detach_offline(session: Session) -> int:
     if args.interface and not names:
         what = f"instance {settings.instance_name} has nothing attached to {args.interface}"
         raise Failure(NOT_FOUND, what, *_others(settings))
-    code = _released(session, names, {"changed": bool(names)})
-    for note in _others(settings):
-        session.messages.line(f"xdpfw: {note}")
-    return code
+    if not names:
+        for note in _others(settings):
+            session.messages.line(f"xdpfw: {note}")
+    return _released(session, names, {"changed": bool(names)})
 
 
 def _offline_settings(session: Session, said: dict[str, Any]) -> Settings:

@@ -16,7 +16,7 @@ from cli.options import dry_run, force, lifetime
 from cli.progress import Progress
 from cli.render import duration, number
 from cli.session import Session
-from cli.verbs.entries import warn_if_ineffective
+from cli.verbs.entries import explain, warn_if_ineffective
 from cli.verbs.sets import json_entries
 
 _EXAMPLES = {
@@ -90,7 +90,8 @@ def _replace(session: Session, file: BinaryIO, form: str, progress: Progress) ->
             blocks = progress.sending(file, length)
             return session.client.upload(path, query, FORMATS[form], blocks, length).written()
     except Refused as refused:
-        _explain(refused, [f"{pointer}: {detail}" for pointer, detail in refused.faults])
+        explain(refused, [])
+        _advise(refused)
         raise
 
 
@@ -116,9 +117,7 @@ def _merge(session: Session, file: BinaryIO, form: str, progress: Progress) -> D
             _add_up(result, _patch(session, first, piece, places, rehearse=args.dry_run))
         except Failure as failure:
             if at:
-                failure.notes.append(
-                    f"the first {number(first)} prefixes of the file are in; importing it again is safe"
-                )
+                failure.notes.append(f"the first {number(first)} prefixes are in; importing the file again is safe")
             raise
     return {**result, "skipped": skipped}
 
@@ -128,7 +127,8 @@ def _patch(session: Session, first: int, piece: list[Item], places: list[str], *
     try:
         answer = session.write("PATCH", f"/sets/{segment(session.args.set)}/entries", {"add": piece}, query=query)
     except Refused as refused:
-        _explain(refused, [_fault(pointer, detail, first, places) for pointer, detail in refused.faults])
+        explain(refused, places, first)
+        _advise(refused)
         raise
     return answer.written()
 
@@ -143,22 +143,11 @@ def _add_up(result: Document, written: Document) -> None:
     result.update({**written, **sums, "changed": changed, "effective": effective})
 
 
-def _fault(pointer: str, detail: str, first: int, places: list[str]) -> str:
-    index = pointer.strip("/").split("/")[1:2]
-    if index and index[0].isdigit() and first + int(index[0]) < len(places):
-        return f"{places[first + int(index[0])]}: {detail}"
-    return f"{pointer}: {detail}" if pointer else detail
-
-
-def _explain(refused: Refused, faults: list[str]) -> None:
-    shown = faults[:_SHOWN_FAULTS]
-    if len(faults) > len(shown):
-        shown.append(f"and {len(faults) - len(shown)} more like these")
-    if refused.status == 422 and faults:
-        shown.append("--skip-invalid loads the rest")
+def _advise(refused: Refused) -> None:
+    if refused.status == 422 and refused.faults:
+        refused.notes.append("--skip-invalid loads the rest")
     if refused.status == 404:
-        shown.append("xdpfw set create makes a set; xdpfw list shows those there are")
-    refused.notes[:0] = shown
+        refused.notes.append("xdpfw set create makes a set; xdpfw list shows those there are")
 
 
 def _shown(skipped: list[dict[str, str]]) -> list[str]:

@@ -86,7 +86,7 @@ def test_faults_are_told_where_they_were_typed(call: Call, daemon: Canned, monke
     daemon.tells[BLOCK] = problem(422, "1 fault", errors=faults)
     code, out, err = call("block", "192.0.2.9", "-")
     assert (code, out) == (2, "")
-    assert "standard input, line 2: did you mean 192.0.0.0/8?" in err
+    assert "line 2: did you mean 192.0.0.0/8?" in err
 
 
 def test_a_guard_names_force_and_another_conflict_does_not(call: Call, daemon: Canned) -> None:

@@ -47,7 +47,7 @@ def test_plain_lists_have_comments_blanks_and_marks() -> None:
 def test_standard_input_stands_where_the_dash_is() -> None:
     prefixes, places = values.prefixes_of(["192.0.2.1", "-"], ["# list\n", "192.0.2.2\n"])
     assert prefixes == ["192.0.2.1", "192.0.2.2"]
-    assert places == ["'192.0.2.1'", "standard input, line 2"]
+    assert places == ["", "line 2"]
 
 
 def test_an_empty_standard_input_is_an_error_and_so_are_two_dashes() -> None:
