@@ -38,8 +38,13 @@ def key_of(prefix: Prefix) -> bytes:
 
 def prefix_of(family: Family, key: bytes) -> Prefix:
     """The prefix of a packed key, which may have lost its trailing NULs."""
-    padded = key.ljust(KEY_BYTES[family], b"\0")
-    return Prefix(family, padded[:-1], padded[-1])
+    whole = padded(key, family)
+    return Prefix(family, whole[:-1], whole[-1])
+
+
+def padded(key: bytes, family: Family) -> bytes:
+    """A key taken out of an array, with the trailing NULs that it lost."""
+    return key.ljust(KEY_BYTES[family], b"\0")
 
 
 def family_of(keys: Keys) -> Family:

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What both generations of the packet path's tables hold, and changes as operations on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from xdpfw.model.policy import Policy
+from xdpfw.model.prefix import Family
+from xdpfw.policy import keys as k
+from xdpfw.policy.leaves import Leaves
+from xdpfw.policy.memberships import Memberships
+from xdpfw.policy.ops import (
+    ClearLeaves,
+    DeletePrefixes,
+    Flip,
+    Grace,
+    Ids,
+    InsertPrefixes,
+    Op,
+    WriteLeaves,
+    WritePolicy,
+    WriteVectors,
+)
+from xdpfw.policy.plan import NO_IDS, Change, Outcome, Plan
+from xdpfw.policy.sets import Sets
+
+ENOUGH_DEAD = 256
+"""Dead leaves that are worth an operation of their own."""
+
+
+class Tables:
+    """`generation` is in force. `_value` is what every leaf holds there; in the other one `_stale` leaves may hold
+    something else, and the policy or vectors may be `_behind`: the next flip brings them along."""
+
+    def __init__(self, generation: int, leaves: int) -> None:
+        self.generation = generation
+        self._value: npt.NDArray[np.uint32] = np.zeros(leaves, np.uint32)
+        self._stale: Ids = NO_IDS
+        self._behind = True
+        self._hosts_deleted: set[Family] = set()
+        self.memberships_swept = False
+
+    def put(self, ids: Ids, memberships: Ids) -> None:
+        """What leaves of adopted tables hold in force; nothing is known of the other generation."""
+        self._value[ids] = memberships
+        self._stale = np.union1d(self._stale, ids)
+
+    def assemble(
+        self,
+        changes: Sequence[Change],
+        sets: Sets,
+        policy: Policy,
+        memberships: Memberships,
+        leaves: Leaves,
+        *,
+        new_policy: bool,
+        first: bool = False,
+    ) -> Plan:
+        """Operations for changes (with leaf ids) and perhaps a new policy."""
+        deletes = [DeletePrefixes(change.family, *change.deleted) for change in changes if change.region.gone.any()]
+        flips = new_policy or first or not _one_step(changes)
+        reclaimed = _reclaimed(changes, leaves)
+        before = self._before(changes, memberships, leaves, reclaimed)
+        if flips:
+            steps = list(self._flip(changes, sets, policy, memberships, new_policy))
+            graced = bool(deletes) or first
+            steps += [Grace()] * graced
+        else:
+            steps, graced = list(self._in_place(changes, sets, policy, memberships)), False
+        enough = len(leaves.dead) >= (1 if flips else ENOUGH_DEAD) and not len(reclaimed)
+        cleared = leaves.dead if enough else NO_IDS
+        after = [ClearLeaves(cleared)] if enough else []
+        return Plan(
+            (*before, *steps, *deletes, *after),
+            Outcome(
+                changes=tuple(changes),
+                sets=sets,
+                policy=policy,
+                flips=flips,
+                graced=graced or (bool(before) and isinstance(before[0], Grace)),
+                cleared=cleared,
+                reclaimed=reclaimed,
+                first=first,
+            ),
+        )
+
+    def _before(self, changes: Sequence[Change], memberships: Memberships, leaves: Leaves, reclaimed: Ids) -> list[Op]:
+        """Waiting and clearing that has to come before ids and hash elements are used again."""
+        inserted = {change.family for change in changes if k.is_host(change.inserted).any()}
+        pending = memberships.pending()
+        unsafe = bool(inserted & self._hosts_deleted) or (self.memberships_swept and pending is not None)
+        steps: list[Op] = [Grace()] * (unsafe or bool(len(reclaimed) and leaves.dying))
+        if len(reclaimed):
+            steps.append(ClearLeaves(reclaimed))
+        return [*steps, pending] if pending is not None else steps
+
+    def _in_place(
+        self, changes: Sequence[Change], sets: Sets, policy: Policy, memberships: Memberships
+    ) -> Iterator[Op]:
+        """A change that packets see in one place at most."""
+        yield from self._new_vectors(sets, policy, memberships)
+        for change in changes:
+            ids, values = change.moved(gone=False)
+            if len(ids):
+                yield WriteLeaves(1 - self.generation, ids, values)
+                yield WriteLeaves(self.generation, ids, values)
+        yield from _inserts(changes)
+
+    def _new_vectors(self, sets: Sets, policy: Policy, memberships: Memberships) -> Iterator[Op]:
+        if memberships.new_classes:
+            classes = np.array(sorted(memberships.new_classes), np.uint32)
+            yield WriteVectors(self.generation, classes, memberships.vectors(policy, sets)[classes])
+
+    def _flip(
+        self, changes: Sequence[Change], sets: Sets, policy: Policy, memberships: Memberships, new_policy: bool
+    ) -> Iterator[Op]:
+        """A change that becomes visible at once."""
+        other = 1 - self.generation
+        new = np.concatenate([NO_IDS, *(change.leaves for change in changes)])
+        if len(new):
+            yield WriteLeaves(self.generation, new, np.concatenate([change.today for change in changes]))
+            yield from _inserts(changes)
+        moved = [change.moved(gone=True) for change in changes]
+        ids = np.concatenate([NO_IDS, *(part for part, _ in moved)])
+        values = np.concatenate([NO_IDS, *(part for _, part in moved)])
+        behind = np.setdiff1d(self._stale, ids) if len(self._stale) else NO_IDS
+        if len(ids) or len(behind):
+            yield WriteLeaves(other, np.concatenate((behind, ids)), np.concatenate((self._value[behind], values)))
+        if new_policy or self._behind or memberships.new_classes:
+            yield WritePolicy(other, policy, memberships.vectors(policy, sets))
+        yield Flip(other)
+
+    def commit(self, plan: Plan) -> None:
+        done = plan.outcome
+        moved = [change.moved(gone=True) for change in done.changes]
+        ids = np.concatenate([NO_IDS, *(part for part, _ in moved)])
+        if len(ids):
+            self._value[ids] = np.concatenate([part for _, part in moved])
+        if done.flips:
+            self.generation = 1 - self.generation
+            self._stale = np.sort(ids)
+        written = any(isinstance(op, WritePolicy) for op in plan.ops)
+        vectors = any(isinstance(op, WriteVectors) for op in plan.ops)
+        self._behind = vectors or written or (self._behind and not done.flips)
+        if done.graced:
+            self._hosts_deleted.clear()
+            self.memberships_swept = False
+        for change in done.changes:
+            if k.is_host(change.deleted[0]).any():
+                self._hosts_deleted.add(change.family)
+
+    def abort(self, plan: Plan) -> None:
+        for op in plan.ops:
+            if isinstance(op, WriteLeaves) and op.generation != self.generation:
+                self._stale = np.union1d(self._stale, op.ids)
+            elif isinstance(op, WritePolicy):
+                self._behind = True
+
+
+def _inserts(changes: Sequence[Change]) -> Iterator[Op]:
+    return (InsertPrefixes(change.family, change.inserted, change.leaves) for change in changes if len(change.leaves))
+
+
+def _one_step(changes: Sequence[Change]) -> bool:
+    """Whether packets see a change in one place at most, so that it needs no flip."""
+    places = sum(int((change.region.cover != change.region.new_cover).sum()) for change in changes)
+    if not places:
+        return True
+    steps = sum(int((change.region.added | change.region.gone | change.region.changed).sum()) for change in changes)
+    return steps == 1
+
+
+def _reclaimed(changes: Sequence[Change], leaves: Leaves) -> Ids:
+    """Leaves that have to be cleared at once, since there are no others left."""
+    wanted = sum(len(change.leaves) for change in changes)
+    return leaves.waiting_ids() if wanted > leaves.free else NO_IDS
