@@ -9,6 +9,7 @@ notice (new prefixes that carry what covers them today), and others get their tu
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from typing import ParamSpec, TypeVar
 
 from xdpfw.clock import ClockAnchor
 from xdpfw.kernel.port import Kernel
-from xdpfw.model.errors import XdpfwError
+from xdpfw.model.errors import StoreError, XdpfwError
 from xdpfw.model.interface import AttachMode, Epoch
 from xdpfw.model.policy import Policy
 from xdpfw.model.prefix import FAMILIES, Family
@@ -30,6 +31,8 @@ LONG = 5_000
 
 PIECE = 20_000
 """Prefixes that a long change inserts or deletes before others get their turn: some tens of milliseconds."""
+
+log = logging.getLogger("xdpfw.writer")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -58,6 +61,7 @@ class Writer:
         self._kernel = kernel
         self._store = store
         self._compiler = compiler
+        self._bases = dict(compiler.bases)
         self._thread = ThreadPoolExecutor(1, "xdpfw-writer")
         self._long = asyncio.Lock()
 
@@ -99,8 +103,8 @@ class Writer:
             self._compiler.abort(plan)
             self._store.save(StoredChange(old.revision, reverse(edit, old.sets) if edit else None, old.policy))
             raise
-        self._compiler.commit(plan, self._kernel.read_leaves)
         self.state = new
+        self._committed(plan)
         return new
 
     def rehearse(self, edit: Edit | None = None, policy: Policy | None = None) -> None:
@@ -121,7 +125,20 @@ class Writer:
         except XdpfwError:
             self._compiler.abort(plan)
             raise
+        self._committed(plan)
+
+    def _committed(self, plan: Plan) -> None:
+        """Counts that changed hands are stored too: without them a restarted daemon could not tell whose they are."""
         self._compiler.commit(plan, self._kernel.read_leaves)
+        bases = self._compiler.bases
+        if bases == self._bases:
+            return
+        try:
+            self._store.save(StoredChange(self.state.revision, bases=bases))
+        except StoreError as error:  # the change itself is stored and in force; the next one tries this again
+            log.error("hit counts could not be stored: %s", error.detail)
+        else:
+            self._bases = dict(bases)
 
     def _retire(self) -> bool:
         plan = self._compiler.retire(PIECE)
