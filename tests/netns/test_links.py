@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -118,30 +119,37 @@ def test_daemons_in_two_namespaces_do_not_see_each_other(make_site: Callable[...
 
 
 def test_detach_leaves_nothing(make_network: Callable[..., Network]) -> None:
-    before = programs_and_links()
     network = make_network(2)
-    daemon = Daemon(
-        network.firewall, network.home, arguments=("--listen", "none", "--detach-on-exit", *attach_all(network))
-    )
+    space = network.firewall
+    daemon = Daemon(space, network.home, arguments=("--listen", "none", "--detach-on-exit", *attach_all(network)))
     daemon.start()
-    assert xdp(network.firewall, "lan1") is not None
+    programs = {daemon.rest.get(f"interfaces/{name}")["program_id"] for name in ("lan1", "lan2")}
+    ours = {("prog", each) for each in programs} | {("map", each) for each in maps_of(programs)}
+    assert ours <= loaded()
+    assert len(ours) > len(programs) + 10
     assert daemon.pins.is_dir()
     daemon.cli("detach", "lan1")
-    assert xdp(network.firewall, "lan1") is None
-    assert xdp(network.firewall, "lan2") is not None
+    assert xdp(space, "lan1") is None
+    assert xdp(space, "lan2") is not None
     assert daemon.stop() == 0
-    assert xdp(network.firewall, "lan2") is None
+    assert xdp(space, "lan2") is None
     assert not daemon.pins.exists()
-    eventually(lambda: programs_and_links() <= before, "programs, maps and links are gone", 20)
+    eventually(lambda: not ours & loaded(), "programs and maps are gone", 20)
 
 
-def programs_and_links() -> set[tuple[str, int]]:
-    """Ids of what bpftool sees of ours on the whole machine: instances of other tests included."""
-    found = set()
-    for kind in ("prog", "link"):
-        listing = json.loads(subprocess.run(["bpftool", "-j", kind, "show"], capture_output=True, check=True).stdout)
-        found |= {(kind, item["id"]) for item in listing if "xdp" in (item.get("type"), item.get("prog_type"))}
-    return found
+def bpftool(*arguments: str) -> list[dict[str, Any]]:
+    listing = json.loads(subprocess.run(["bpftool", "-j", *arguments], capture_output=True, check=True).stdout)
+    assert isinstance(listing, list)
+    return listing
+
+
+def loaded() -> set[tuple[str, int]]:
+    """What there is on the whole machine."""
+    return {(kind, item["id"]) for kind in ("prog", "map") for item in bpftool(kind, "show")}
+
+
+def maps_of(programs: set[int]) -> set[int]:
+    return {each for item in bpftool("prog", "show") if item["id"] in programs for each in item["map_ids"]}
 
 
 def test_offline_detach_needs_no_daemon_and_holds(make_site: Callable[..., Site]) -> None:

@@ -16,6 +16,7 @@ from lab.daemon import Daemon
 from lab.flow import Flow
 from lab.network import Network
 from lab.rest import Answer
+from lab.waiting import eventually
 from tests.netns.conftest import Site, attach_all
 
 pytestmark = pytest.mark.netns
@@ -36,8 +37,8 @@ class Outcome:
     singles: list[str]
 
 
-def replace(daemon: Daemon, listing: list[str]) -> Answer:
-    return daemon.rest.call("PUT", "sets/block/entries?force=true", prefixes.body(listing), kind="text/plain")
+def replace(daemon: Daemon, body: bytes) -> Answer:
+    return daemon.rest.call("PUT", "sets/block/entries?force=true", body, kind="text/plain")
 
 
 def block_singles(site: Site, busy: threading.Thread) -> tuple[list[str], list[float]]:
@@ -59,7 +60,7 @@ def block_singles(site: Site, busy: threading.Thread) -> tuple[list[str], list[f
 @pytest.fixture(scope="module")
 def outcome(tools: None) -> Iterator[Outcome]:
     pool = prefixes.make(COUNT * 3 // 2)
-    first, second = pool[:COUNT], pool[COUNT // 2 :]
+    first, second = prefixes.body(pool[:COUNT]), prefixes.body(pool[COUNT // 2 :])
     both = random.Random(1).sample(pool[COUNT // 2 : COUNT], SOURCES)
     with Network(1) as network:
         daemon = Daemon(network.firewall, network.home, arguments=("--listen", "none", *attach_all(network))).start()
@@ -76,6 +77,7 @@ def outcome(tools: None) -> Iterator[Outcome]:
         answers: list[Answer] = []
         importing = threading.Thread(target=lambda: answers.append(replace(daemon, second)))
         importing.start()
+        eventually(lambda: daemon.rest.get("status")["operation"], "the import is under way", 60)
         singles, latencies = block_singles(site, importing)
         importing.join()
         flow.wait(RATE // 2)
