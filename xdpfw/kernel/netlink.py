@@ -6,11 +6,8 @@ pyroute2's blocking calls run an event loop of their own: never call them on a t
 
 from __future__ import annotations
 
-import array
 import asyncio
-import fcntl
 import socket
-import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +16,7 @@ from pyroute2 import DiagSocket, IPRoute
 from pyroute2.netlink.diag import SS_ESTABLISHED
 from pyroute2.netlink.exceptions import NetlinkError
 
+from xdpfw.kernel import ethtool
 from xdpfw.model.errors import KernelError
 from xdpfw.model.interface import AttachMode, Link
 
@@ -27,11 +25,6 @@ _SSH_PORT = 22
 _RTMGRP_LINK = 1
 _RECEIVE_BYTES = 1 << 16
 _COALESCE_SECONDS = 0.05
-
-_SIOCETHTOOL = 0x8946
-_ETHTOOL_GDRVINFO = 3
-_DRVINFO_BYTES = 196
-_DRVINFO_DRIVER = slice(4, 36)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +46,7 @@ def interfaces() -> list[Seen]:
         KernelError: netlink does not answer.
     """
     try:
-        with IPRoute() as netlink, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        with IPRoute() as netlink, ethtool.control_socket() as control:
             return [_seen(message, control) for message in netlink.get_links()]
     except (NetlinkError, OSError) as error:
         raise KernelError(f"cannot list the interfaces: {error}") from error
@@ -72,7 +65,7 @@ def _seen(message: Any, control: socket.socket) -> Seen:
         index=message["index"],
         mac=message.get_attr("IFLA_ADDRESS") or "",
         mtu=message.get_attr("IFLA_MTU") or 0,
-        driver=_driver(name, control) or kind or "",
+        driver=ethtool.driver(name, control) or kind or "",
         up=bool(message["flags"] & _UP),
         xdp_program=program,
     )
@@ -87,17 +80,6 @@ def _programs(xdp: Any) -> tuple[int | None, int | None, int | None]:
     generic = xdp.get_attr("IFLA_XDP_SKB_PROG_ID")
     offloaded = xdp.get_attr("IFLA_XDP_HW_PROG_ID")
     return native, generic, native or generic or offloaded
-
-
-def _driver(name: str, control: socket.socket) -> str:
-    """What ethtool -i calls the driver, "" where there is none (/sys would show another namespace's devices)."""
-    answer = array.array("B", struct.pack("I", _ETHTOOL_GDRVINFO).ljust(_DRVINFO_BYTES, b"\0"))
-    request = struct.pack("16sP", name.encode(), answer.buffer_info()[0]).ljust(40, b"\0")
-    try:
-        fcntl.ioctl(control, _SIOCETHTOOL, request)
-    except OSError:
-        return ""
-    return answer.tobytes()[_DRVINFO_DRIVER].split(b"\0")[0].decode(errors="replace")
 
 
 def gateways() -> list[str]:

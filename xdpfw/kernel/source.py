@@ -75,8 +75,8 @@ def fingerprint(source: str, cflags: Sequence[str]) -> int:
     return int.from_bytes(digest[:8]) >> 1
 
 
-def make_kernel_tree(root: Path) -> list[str]:
-    """Write what BCC includes from a kernel source tree; answers the compiler flags that complete it.
+def find_headers() -> list[Path]:
+    """The directories of the kernel's user headers, of all machines and of this one.
 
     Raises:
         KernelError: linux-libc-dev is not installed.
@@ -84,8 +84,17 @@ def make_kernel_tree(root: Path) -> list[str]:
     machine = next((asm.parent for asm in sorted(HEADERS.glob("*-linux-gnu*/asm"))), HEADERS)
     if not (HEADERS / "linux/if_packet.h").is_file() or not (machine / "asm/types.h").is_file():
         raise KernelError(f"{HEADERS} lacks the kernel's user headers: apt-get install linux-libc-dev")
+    return [HEADERS, machine]
+
+
+def make_kernel_tree(root: Path) -> list[str]:
+    """Write what BCC includes from a kernel source tree; answers the compiler flags that complete it.
+
+    Raises:
+        KernelError: linux-libc-dev is not installed.
+    """
     for name, text in KERNEL_TREE.items():
         target = root / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text("#pragma once\n" + text)
-    return [f"-idirafter{HEADERS}", f"-idirafter{machine}"]
+    return [f"-idirafter{directory}" for directory in find_headers()]

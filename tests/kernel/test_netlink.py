@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the firewall asks the network stack: peers to protect, links and their changes, clocks."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lab.waiting import eventually
+from tests.wire import make_pair
+from xdpfw.kernel import bpffs, netlink
+from xdpfw.kernel.adapter import RealKernel
+from xdpfw.kernel.clock import KernelClock
+from xdpfw.kernel.grace import Grace
+from xdpfw.model.errors import KernelError
+from xdpfw.policy.ops import NEVER
+
+pytestmark = pytest.mark.kernel
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True, capture_output=True)
+
+
+@pytest.mark.usefixtures("namespace")
+def test_peers_are_gateways_and_established_ssh_connections(kernel: RealKernel) -> None:
+    ip("link", "set", "lo", "up")
+    Path("/proc/sys/net/ipv6/conf/lo/disable_ipv6").write_text("0")
+    assert kernel.peers() == []
+    make_pair("xf0", "xf1", 1500)
+    ip("address", "add", "10.1.0.1/24", "dev", "xf0")
+    ip("route", "add", "default", "via", "10.1.0.254")
+    assert kernel.peers() == ["10.1.0.254"]
+    with (
+        socket.create_server(("127.0.0.1", 22)) as four,
+        socket.create_server(("::1", 22), family=socket.AF_INET6) as six,
+        socket.create_connection(four.getsockname()),
+        socket.create_connection(six.getsockname()[:2]),
+    ):
+        assert kernel.peers() == ["10.1.0.254", "127.0.0.1", "::1"]
+    eventually(lambda: kernel.peers() == ["10.1.0.254"], "closed connections protect nobody")
+    with socket.create_server(("127.0.0.1", 2222)) as other, socket.create_connection(other.getsockname()):
+        assert kernel.peers() == ["10.1.0.254"]
+
+
+@pytest.mark.usefixtures("namespace")
+def test_changes_of_links_are_told(kernel: RealKernel) -> None:
+    async def watch() -> None:
+        changes = kernel.changes()
+        for change in (("add", "xf0", "type", "veth", "peer", "name", "xf1"), ("set", "xf0", "up"), ("del", "xf0")):
+            waiting = asyncio.ensure_future(anext(aiter(changes)))
+            await asyncio.sleep(0)
+            await asyncio.to_thread(ip, "link", *change)
+            await asyncio.wait_for(waiting, 5)
+
+    asyncio.run(watch())
+
+
+def test_jiffies_follow_the_monotonic_clock() -> None:
+    clock = KernelClock()
+    before, start = clock.jiffies(), time.monotonic()
+    while clock.jiffies() < before + 10:
+        pass
+    assert (time.monotonic() - start) * clock.hz == pytest.approx(10, abs=2.5)
+    clock.close()
+
+
+def test_deadlines_are_never_early_and_less_than_two_ticks_late() -> None:
+    clock = KernelClock()
+    now, jiffies = time.time_ns(), clock.jiffies()
+    seconds = np.array([0, 1, 3600, 31_536_000])
+    ticks = clock.deadlines(now + seconds * 1_000_000_000).astype(np.int64) - jiffies
+    assert (ticks - seconds * clock.hz >= 0).all() and (ticks - seconds * clock.hz <= 2).all()
+    assert clock.deadlines(np.array([NEVER])).tolist() == [0]
+    assert 0 < clock.deadlines(np.array([0]))[0] < jiffies
+    clock.close()
+
+
+def test_a_step_of_the_wall_clock_moves_times_of_display_only() -> None:
+    step = 0
+    clock = KernelClock(lambda: time.time_ns() + step)
+    stamp = np.array([clock.jiffies() & 0xFFFFFFFF])
+    before = clock.wall_times(stamp)
+    assert clock.wall_times(stamp) == before
+    step = 3600 * 10**9
+    assert clock.wall_times(stamp)[0] - before[0] == pytest.approx(step, abs=20_000_000)
+    future = time.time_ns() + step + 10**9
+    assert int(clock.deadlines(np.array([future]))[0]) - clock.jiffies() == pytest.approx(clock.hz, abs=2)
+    clock.close()
+
+
+def test_stamps_of_the_low_half_wrap() -> None:
+    clock = KernelClock()
+    now = clock.jiffies()
+    stamps = np.array([(now - 5) & 0xFFFFFFFF, (now - 2**31) & 0xFFFFFFFF])
+    ages = time.time_ns() - clock.wall_times(stamps)
+    assert ages[0] * clock.hz / 1e9 == pytest.approx(5, abs=2.5)
+    assert ages[1] * clock.hz / 1e9 == pytest.approx(2**31, abs=3)
+    clock.close()
+
+
+def test_a_grace_period_takes_its_time_and_ends() -> None:
+    grace = Grace()
+    start = time.monotonic()
+    grace.wait()
+    assert time.monotonic() - start < 5
+    grace.close()
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "a/b", "..", "x" * 65, "a b"])
+def test_names_that_cannot_be_pinned_are_refused(name: str) -> None:
+    with pytest.raises(KernelError, match="cannot name an instance"):
+        bpffs.Pins(name)
+
+
+def test_interface_names_survive_their_encoding() -> None:
+    for name in ("eth0", "eth0.42", "a.b.c", "wan%2E", "%", "..."):
+        encoded = bpffs.encode(name)
+        assert "." not in encoded
+        assert bpffs.decode(encoded) == name
+
+
+def test_a_missing_bpffs_is_mounted(tmp_path: Path) -> None:
+    place = tmp_path / "bpf"
+    bpffs.ensure_mounted(place)
+    assert bpffs.is_mounted(place)
+    bpffs.ensure_mounted(place)
+    subprocess.run(["umount", str(place)], check=True)
+    assert not bpffs.is_mounted(place)
