@@ -14,7 +14,7 @@ import pytest
 
 from lab.waiting import eventually
 from tests.wire import make_pair
-from xdpfw.kernel import bpffs, netlink
+from xdpfw.kernel import bpffs
 from xdpfw.kernel.adapter import RealKernel
 from xdpfw.kernel.clock import KernelClock
 from xdpfw.kernel.grace import Grace
