@@ -129,9 +129,9 @@ class Client:
             if cursor is None:
                 return found
 
-    def read(self, path: str) -> Answer:
+    def read(self, path: str, query: Query | None = None) -> Answer:
         """A GET whose headers matter too."""
-        return self._request("GET", path, None)
+        return self._request("GET", path, query)
 
     def write(
         self, method: str, path: str, query: Query | None = None, body: Any = None, etag: str | None = None
@@ -144,9 +144,17 @@ class Client:
             data = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
         return self._request(method, path, query, data, headers)
 
-    def upload(self, path: str, query: Query, content_type: str, blocks: Iterable[bytes], length: int | None) -> Answer:
+    def upload(
+        self,
+        path: str,
+        query: Query,
+        content_type: str,
+        blocks: Iterable[bytes],
+        length: int | None,
+        etag: str | None = None,
+    ) -> Answer:
         """PUT a body block by block; without a length it is sent in chunks (RFC 9112, 7.1)."""
-        headers = {"Content-Type": content_type}
+        headers = {"Content-Type": content_type} | ({"If-Match": etag} if etag else {})
         if length is not None:
             headers["Content-Length"] = str(length)
         return self._request("PUT", path, query, blocks, headers)

@@ -33,6 +33,7 @@ examples:
 """,
 }
 _LONG_TIMEOUT = 600.0
+_LONG_BYTES = 1 << 18
 _SHOWN_FAULTS = 10
 
 
@@ -64,7 +65,10 @@ def _import(session: Session) -> int:
     session.client.timeout = max(session.client.timeout, _LONG_TIMEOUT) if args.timeout == 30.0 else args.timeout
     form = format_of(args.file, args.format)
     with _opened(args.file) as file, Progress(session, f"import {args.set}", wanted=args.progress) as progress:
-        written = _replace(session, file, form, progress) if args.replace else _merge(session, file, form, progress)
+        if args.replace:
+            written = _replace(session, file, form, progress, args.origin)
+        else:
+            written = _first_of_origin(session, file, form, progress) or _merge(session, file, form, progress)
     _report(session, written)
     return session.outcome(written)
 
@@ -78,21 +82,44 @@ def _opened(name: str) -> Any:
         raise Failure(USAGE, f"{name}: {error.strerror}; nothing was changed") from None
 
 
-def _replace(session: Session, file: BinaryIO, form: str, progress: Progress) -> Document:
+def _replace(
+    session: Session, file: BinaryIO, form: str, progress: Progress, origin: str | None, etag: str | None = None
+) -> Document:
     """One PUT: packets meet the old set or the new one, nothing between."""
     args = session.args
-    query: Query = session.write_query() | {"origin": args.origin, "ttl": args.ttl, "comment": args.comment}
+    query: Query = session.write_query() | {"origin": origin, "ttl": args.ttl, "comment": args.comment}
     query["skip_invalid"] = args.skip_invalid
     length = None if args.file == "-" else Path(args.file).stat().st_size
     path = f"/sets/{segment(args.set)}/entries"
     try:
         with session.forcible():
             blocks = progress.sending(file, length)
-            return session.client.upload(path, query, FORMATS[form], blocks, length).written()
+            return session.client.upload(path, query, FORMATS[form], blocks, length, etag).written()
     except Refused as refused:
         explain(refused, [])
         _advise(refused)
         raise
+
+
+def _first_of_origin(session: Session, file: BinaryIO, form: str, progress: Progress) -> Document | None:
+    """Adding to nothing is replacing nothing: a long list of an origin without a claim in the set goes in by one PUT,
+    which takes a fraction of the time. None where that is not so."""
+    args = session.args
+    if form != "text" or args.file == "-" or Path(args.file).stat().st_size < _LONG_BYTES:
+        return None
+    origin = args.origin or "manual"
+    answer = session.client.read(f"/sets/{segment(args.set)}/entries", {"origin": origin, "limit": 1})
+    etag = answer.headers.get("ETag")
+    if answer.document["total"] or not etag:
+        return None
+    try:
+        return _replace(session, file, form, progress, origin, etag)
+    except Refused as refused:
+        if refused.status != 412:
+            raise
+        # Somebody wrote to the set since it was looked at.
+        file.seek(0)
+        return None
 
 
 def _merge(session: Session, file: BinaryIO, form: str, progress: Progress) -> Document:

@@ -9,6 +9,7 @@ import pytest
 
 from cli import lists
 from cli.main import main
+from cli.verbs import transfer
 from tests.canned import Asked, Canned, Told, problem
 from tests.unit.cli.given import WRITTEN, Call, stdin
 
@@ -63,6 +64,31 @@ def test_a_large_import_is_rehearsed_before_it_changes_anything(
     written = [asked for asked in daemon.asked if not asked.query]
     assert [p for asked in written for p in asked.document["add"]] == [f"192.0.2.{n}" for n in range(8)]
     assert len(daemon.asked) == 2 * len(written) > 2
+
+
+def test_the_first_list_of_an_origin_goes_in_by_one_put(
+    call: Call, daemon: Canned, feed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "_LONG_BYTES", 10)
+    entries = "/sets/block/entries"
+    daemon.tells["GET", entries] = Told(document={"items": [], "next": None, "total": 0}, headers={"ETag": '"8"'})
+    daemon.tells["PUT", entries] = Told(document=WRITTEN)
+    assert call("import", "block", str(feed))[0] == 0
+    looked, put = daemon.asked
+    assert looked.query == {"origin": "manual", "limit": "1"}
+    assert (put.method, put.query, put.headers["If-Match"]) == ("PUT", {"origin": "manual"}, '"8"')
+    assert put.body == feed.read_bytes()
+
+    # Somebody else is quicker: then it is added to what is there.
+    daemon.tells["PUT", entries] = problem(412, "it has changed")
+    daemon.tells["PATCH", entries] = Told(document=WRITTEN)
+    assert call("import", "block", str(feed))[0] == 0
+    assert daemon.asked[-1].document == {"add": ["192.0.2.1", "2001:db8::/32"]}
+
+    daemon.asked.clear()
+    daemon.tells["GET", entries] = Told(document={"items": [], "next": "x", "total": 1}, headers={"ETag": '"8"'})
+    assert call("import", "block", str(feed), "--origin", "o")[0] == 0
+    assert [asked.method for asked in daemon.asked] == ["GET", "PATCH"]
 
 
 def test_replace_is_one_put_of_the_file_as_it_is(call: Call, daemon: Canned, feed: Path) -> None:
