@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp
 
 from api import errors, openapi
 from api.auth import Tokens, Trust
@@ -20,7 +19,7 @@ BASE = "/api/v1"
 
 def create_app(
     firewall: Firewall, tokens_: Tokens, *, trust: Trust | None = None, names: Collection[str] = ()
-) -> ASGIApp:
+) -> Gate:
     """`trust`: which peers of the unix socket may call. `names`: host names, beside the loopback's, under which the
     TCP listener may be called."""
     app = FastAPI(

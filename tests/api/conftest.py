@@ -14,7 +14,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,6 +44,8 @@ class Host:
         self.directory = Path(tempfile.mkdtemp(prefix="xdpfw-api-"))
         self.socket = self.directory / "s"
         self.app: Any = None
+        # one for all tests, because routes are compiled at an application's first requests
+        self.made = create_app(Firewall(_fake(), MemoryStore()), Tokens(MemoryStore()))
         listeners = [unix_socket(self.socket), tcp_socket("127.0.0.1:0")]
         self.port: int = listeners[1].getsockname()[1]
         self.loop = asyncio.new_event_loop()
@@ -63,6 +65,12 @@ class Host:
     def connections(self) -> int:
         """How many clients are connected now."""
         return len(self._server.server_state.connections)
+
+    def show(self, firewall: Firewall, tokens: Tokens) -> None:
+        """What requests reach from now on."""
+        self.made.app.state.firewall = firewall
+        self.made.app.state.tokens = tokens
+        self.app = replace(self.made, tokens=tokens)
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
@@ -220,7 +228,7 @@ def _api(host: Host) -> Iterator[Api]:
     kernel, store = host.make_kernel(), MemoryStore()
     firewall = Firewall(kernel, store, limits=LIMITS)
     tokens = Tokens(store)
-    host.app = create_app(firewall, tokens)
+    host.show(firewall, tokens)
     api = Api(host, firewall, kernel, store, tokens, not isinstance(kernel, FakeKernel))
     try:
         host.call(firewall.load())
