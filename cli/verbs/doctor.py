@@ -27,23 +27,25 @@ def _doctor(session: Session) -> int:
     from xdpfw.kernel.doctor import checks
 
     items = [asdict(check) for check in checks()]
-    items.append(_daemon(session))
-    healthy = all(item["ok"] for item in items)
+    daemon = _daemon(session)
+    # A daemon that is not there says nothing about the machine; one that is there and cannot enforce does.
+    healthy = all(item["ok"] for item in items) and daemon["ok"] is not False
     if session.json:
-        session.document({"ok": healthy, "items": items})
+        session.document({"ok": healthy, "items": items, "daemon": daemon})
     else:
-        for item in items:
+        for item in [*items, daemon]:
             _line(session, item)
     return DONE if healthy else FAILED
 
 
 def _daemon(session: Session) -> dict[str, Any]:
+    """`ok` is None where none answers."""
     check = {"name": "daemon", "meaning": "", "mend": ""}
     try:
         status = session.client.get("/status")
     except Failure as failure:
         meaning = "Nothing can be changed or shown; what is attached goes on filtering."
-        return check | {"ok": False, "detail": failure.message, "meaning": meaning, "mend": "; ".join(failure.notes)}
+        return check | {"ok": None, "detail": failure.message, "meaning": meaning, "mend": "; ".join(failure.notes)}
     if status["ready"]:
         return check | {"ok": True, "detail": f"{status['version']} answers, revision {status['revision']}"}
     meaning = "It answers, but does not enforce the policy."
@@ -52,7 +54,7 @@ def _daemon(session: Session) -> dict[str, Any]:
 
 def _line(session: Session, item: dict[str, Any]) -> None:
     paint = session.screen.paint
-    mark = paint("ok  ", "green") if item["ok"] else paint("FAIL", "red")
+    mark = {True: paint("ok  ", "green"), False: paint("FAIL", "red"), None: paint("none", "yellow")}[item["ok"]]
     session.say(f"{mark}  {paint(item['name'], 'bold')}: {item['detail']}")
     if not item["ok"]:
         for word in ("meaning", "mend"):

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.canned import Canned, Told
+from tests.unit.cli.given import Call
+from xdpfw.kernel import doctor
+from xdpfw.kernel.port import Check
+
+READY = {"ready": True, "problems": [], "version": "1", "revision": 5}
+
+
+def machine(monkeypatch: pytest.MonkeyPatch, *checks: Check) -> None:
+    monkeypatch.setattr(doctor, "checks", lambda: list(checks))
+
+
+def test_a_fit_machine_is_0_with_and_without_a_daemon(
+    call: Call, daemon: Canned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(monkeypatch, Check("jit", True, "on"))
+    daemon.tells["GET", "/status"] = Told(document=READY)
+    code, out, err = call("doctor")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == ["ok    jit: on", "ok    daemon: 1 answers, revision 5"]
+    code, out, _ = call("doctor", "--socket", "/absent")
+    assert code == 0
+    assert "none  daemon: no daemon answers" in out
+    assert "goes on filtering" in out
+
+
+def test_what_fails_comes_with_its_meaning_and_its_mend(
+    call: Call, daemon: Canned, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(monkeypatch, Check("jit", False, "off", "slow", "sysctl net.core.bpf_jit_enable=1"))
+    code, out, _ = call("doctor", "--socket", "/absent")
+    assert code == 1
+    assert out.splitlines()[:3] == ["FAIL  jit: off", "      slow", "      mend: sysctl net.core.bpf_jit_enable=1"]
+    document = json.loads(call("doctor", "--socket", "/absent", "--json")[1])
+    assert (document["ok"], document["items"][0]["mend"]) == (False, "sysctl net.core.bpf_jit_enable=1")
+    assert document["daemon"]["ok"] is None
+
+
+def test_a_daemon_that_cannot_enforce_is_1(call: Call, daemon: Canned, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine(monkeypatch, Check("jit", True, "on"))
+    daemon.tells["GET", "/status"] = Told(document=READY | {"ready": False, "problems": ["the store is read-only"]})
+    code, out, _ = call("doctor")
+    assert code == 1
+    assert "FAIL  daemon: the store is read-only" in out
