@@ -51,8 +51,8 @@ def test_allowing_a_whole_family_is_no_danger(api: Api) -> None:
 
 
 def test_the_ssh_peer_cannot_be_cut_off_by_accident(fake: Api) -> None:
-    fake.put(f"interfaces/{WAN}")
     fake.kernel.peer_addresses = ["198.51.100.7", "2001:db8::7"]
+    fake.put(f"interfaces/{WAN}")
     for prefix in ("198.51.100.7", "198.51.100.0/24", "::ffff:198.51.100.7", "2001:db8::/32"):
         with fake.nothing_changes():
             guarded(fake.client.put(f"{B}/{prefix}"))

@@ -74,10 +74,10 @@ class Compiler:
         """`started`: what `Kernel.start` found. `bases`: as saved; of no use unless the kernel's state was adopted."""
         found = started.directory
         self._limits = limits
-        self._memberships = Memberships(limits.memberships, started.memberships, started.classes)
+        self._memberships = Memberships(limits.memberships + 1, started.memberships, started.classes)
         self._universe = {family: _adopted(family, found) for family in FAMILIES}
-        self._leaves = Leaves(limits.leaves, np.concatenate([found.leaves[family] for family in FAMILIES]))
-        self._tables = Tables(started.generation, limits.leaves)
+        self._leaves = Leaves(limits.leaves + 1, np.concatenate([found.leaves[family] for family in FAMILIES]))
+        self._tables = Tables(started.generation, limits.leaves + 1)
         self._hosts = {family: int(k.is_host(found.keys[family]).sum()) for family in FAMILIES}
         self._surplus = sum(map(len, self._universe.values()))
         self._sets, self._policy = Sets.initial(), Policy()

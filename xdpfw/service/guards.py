@@ -15,8 +15,9 @@ from xdpfw.model.prefix import Address, Prefix
 from xdpfw.model.reason import Verdict
 from xdpfw.policy.sets import Sets
 
-FRESH = 2 * SECOND
-"""How long a list of ssh peers and gateways is good for."""
+FRESH = SECOND
+"""How long a list of ssh peers and gateways is good for when entries are written: reading it takes as long as all
+the rest of a write."""
 
 
 class Guards:
@@ -35,15 +36,21 @@ class Guards:
         self._peers_read: int | None = None
 
     def check_lockout(
-        self, before: tuple[Sets, Policy] | None, after: tuple[Sets, Policy], peer: str | None, what: str
+        self,
+        before: tuple[Sets, Policy] | None,
+        after: tuple[Sets, Policy],
+        peer: str | None,
+        what: str,
+        *,
+        fresh: bool = False,
     ) -> None:
         """Raises Guarded when a protected address would be dropped that was not before. Blocks for some milliseconds.
 
-        `before` None: nothing was enforced. `what`: the change, for people.
+        `before` None: nothing was enforced. `what`: the change, for people. `fresh`: look at the peers anew.
         """
         lost = [
             f"{prefix.network.network_address if prefix.is_host else prefix} ({role})"
-            for prefix, role in self._protected(peer)
+            for prefix, role in self._protected(peer, fresh)
             if _drops(prefix, *after) and not (before and _drops(prefix, *before))
         ]
         if lost:
@@ -52,18 +59,18 @@ class Guards:
                 "Allow what must stay reachable first, or force it"
             )
 
-    def _protected(self, peer: str | None) -> list[tuple[Prefix, str]]:
-        protected = [(Prefix.host(address), "an ssh peer or default gateway") for address in self._current_peers()]
+    def _protected(self, peer: str | None, fresh: bool) -> list[tuple[Prefix, str]]:
+        protected = [(Prefix.host(address), "an ssh peer or default gateway") for address in self._current_peers(fresh)]
         protected += [(prefix, "a management prefix") for prefix in self._management]
         if peer:
             protected.append((Prefix.host(_address(peer)), "the address that this request comes from"))
         return [(prefix, role) for prefix, role in protected if not prefix.network.is_loopback]
 
-    def _current_peers(self) -> tuple[Address, ...]:
+    def _current_peers(self, fresh: bool) -> tuple[Address, ...]:
         now = self._clock.monotonic()
         if not self._protect_ssh:
             return ()
-        if self._peers_read is None or now - self._peers_read > FRESH:
+        if fresh or self._peers_read is None or now - self._peers_read > FRESH:
             self._peers = tuple(dict.fromkeys(map(_address, self._kernel.peers())))
             self._peers_read = now
         return self._peers

@@ -35,7 +35,7 @@ class InterfaceUseCases(Core):
         if changed and not opts.force:
             after = (self.state.sets, self.state.policy)
             before = after if self.interfaces.attached else None
-            self.guards.check_lockout(before, after, opts.peer, f"attaching {name} with the present policy")
+            self.guards.check_lockout(before, after, opts.peer, f"attaching {name} with the present policy", fresh=True)
         if opts.dry_run or not changed:
             return changed
         self.interfaces.attach(name, mode)

@@ -104,7 +104,7 @@ class SetUseCases(Core):
                 return new, False
             sets = self.state.sets
             if not opts.force:
-                self.guards.check_lockout((sets, old), (sets, new), opts.peer, "this change of the policy")
+                self.guards.check_lockout((sets, old), (sets, new), opts.peer, "this change of the policy", fresh=True)
             if not opts.dry_run:
                 self.writer.apply(policy=new)
                 self.versions.changed("policy")
