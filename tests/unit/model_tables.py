@@ -75,12 +75,15 @@ class ModelTables:
                 for number, *record in zip(
                     *(c.tolist() for c in (op.ids, op.classes, op.nexts, op.deadlines)), strict=True
                 ):
-                    assert number not in self._reachable() | self.in_flight, "a membership in use is overwritten"
-                    self.membership[number] = (record[0], record[1], record[2])
+                    members, rest, deadline = record
+                    if self.membership.get(number) != (members, rest, deadline):
+                        assert number not in self._reachable() | self.in_flight, "a membership in use is overwritten"
+                    self.membership[number] = members, rest, deadline
             case WriteLeaves():
                 for leaf, number in zip(op.ids.tolist(), op.memberships.tolist(), strict=True):
                     assert number in self.membership, "a leaf refers to what is not written"
-                    if op.generation == self.generation:
+                    held = leaf in self.dying or leaf in self.prefixes.values()
+                    if op.generation == self.generation and held:
                         self.in_flight |= self._chain(self.leaf[op.generation].get(leaf, 0))
                     self.leaf[op.generation][leaf] = number
             case InsertPrefixes():
