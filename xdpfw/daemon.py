@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from xdpfw.hold import Hold
+from xdpfw.kernel import memory
 from xdpfw.kernel.adapter import RealKernel
 from xdpfw.model.errors import Conflict, NotFound, Unavailable, XdpfwError
 from xdpfw.model.interface import AttachMode
@@ -32,6 +33,7 @@ def main(settings: Settings) -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
+    memory.return_large_blocks()
     try:
         with state_dir_lock(settings.state_dir):
             return asyncio.run(serve(settings))
