@@ -79,19 +79,19 @@ class InterfaceUseCases(Core):
             self.versions.changed("interfaces", f"interfaces/{name}")
 
     async def counters(self, name: str) -> CountersView:
-        self._check_attached(name)
+        await self._check_attached(name)
         return await asyncio.to_thread(self.traffic.counters, name, self.state.policy.rows)
 
     async def talkers(self, name: str | None, query: TalkerQuery) -> TalkersView:
         """Of one interface, or of all that are attached, summed by address."""
         if name is not None:
-            self._check_attached(name)
+            await self._check_attached(name)
         names = [name] if name is not None else sorted(self.interfaces.attached)
         return await asyncio.to_thread(self.traffic.talkers, names, query, self._sets_of, show_interfaces=name is None)
 
     async def reset_talkers(self, name: str, opts: WriteOptions) -> Written:
         async with self.writer.lock:
-            self._check_attached(name)
+            await self._check_attached(name)
             check_match(opts.if_match, self.etag(f"interfaces/{name}"))
             if not opts.dry_run:
                 await self.writer.call(self._reset_talkers, name)
@@ -104,9 +104,9 @@ class InterfaceUseCases(Core):
     def _sets_of(self, address: Address) -> list[str]:
         return list(dict.fromkeys(name for name, _ in self.state.sets.matches(address)))
 
-    def _check_attached(self, name: str) -> None:
+    async def _check_attached(self, name: str) -> None:
         if name in self.interfaces.attached:
             return
-        self.interfaces.refresh()
+        await asyncio.to_thread(self.interfaces.refresh)
         if name not in self.interfaces.attached:
             raise NotFound(f"{name} is not attached, so nothing is counted there: `xdpfw attach {name}`")
