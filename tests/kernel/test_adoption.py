@@ -23,7 +23,7 @@ from xdpfw.kernel import layouts, libbpf, netlink
 from xdpfw.kernel import program as programs
 from xdpfw.kernel.adapter import RealKernel
 from xdpfw.kernel.instance import link_state
-from xdpfw.model.errors import Conflict
+from xdpfw.model.errors import Conflict, MapFull
 from xdpfw.model.interface import AttachMode
 from xdpfw.model.reason import MAX_REASONS, Reason
 from xdpfw.policy.ops import NEVER, Flip, InsertPrefixes, WriteLeaves, WriteMemberships
@@ -272,6 +272,20 @@ def test_no_descriptor_is_left_open(host: Host) -> None:
     before = descriptors()
     once()
     assert descriptors() == before
+
+
+def test_a_start_that_fails_lets_go_of_everything(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise MapFull("no memory for the map leaf")
+
+    before = sorted(path.name for path in Path("/proc/self/fd").iterdir())
+    with monkeypatch.context() as patched:
+        patched.setattr(libbpf, "pin", refuse)
+        with pytest.raises(MapFull, match="no memory"):
+            host.kernel().start()
+    assert sorted(path.name for path in Path("/proc/self/fd").iterdir()) == before
+    assert not list(host.pins.glob("tables-*"))
+    assert not host.kernel().start().adopted
 
 
 def test_a_link_is_never_held_open(kernel: RealKernel, host: Host, wire: None) -> None:

@@ -248,6 +248,13 @@ def _refuse(_: int) -> None:
     raise libbpf.Refused("refused on purpose", 12)
 
 
+def test_an_id_beyond_the_tables_undoes_the_change_too(kernel: RealKernel) -> None:
+    with pytest.raises(IndexError):
+        kernel.execute([*insert("203.0.113.1", 1), *insert("203.0.113.2", SMALL.leaves + 1)], 7)
+    assert cause(kernel, "203.0.113.1") == Reason.DEFAULT
+    assert int(kernel.tables.meta["applying"]) == 0
+
+
 def test_deleting_what_is_gone_already_is_no_failure(kernel: RealKernel) -> None:
     kernel.execute([*insert("203.0.113.1", 1), *insert("203.0.113.3", 3)], 2)
     three = keys("203.0.113.1", "203.0.113.2", "203.0.113.3")

@@ -128,6 +128,17 @@ def test_the_mode_of_an_attached_interface_can_be_changed(kernel: RealKernel, wi
     eventually(lambda: kernel.read_tally("xf1")[BLOCK_ROW, 2] == 2, "counters go on")
 
 
+def test_a_mode_that_is_refused_leaves_the_old_one_in_force(kernel: RealKernel, host: Host) -> None:
+    try:
+        ip_command("link", "add", "xf9", "type", "ifb")
+    except subprocess.CalledProcessError:
+        lacks("no IFB devices")
+    kernel.attach("xf9", AttachMode.GENERIC)
+    with pytest.raises(KernelError, match="native mode was refused"):
+        kernel.attach("xf9", AttachMode.NATIVE)
+    assert [(now.name, now.mode) for now in kernel.attachments()] == [("xf9", AttachMode.GENERIC)]
+
+
 def test_an_absent_interface_is_not_found(kernel: RealKernel) -> None:
     with pytest.raises(NotFound, match="xf7"):
         kernel.attach("xf7", AttachMode.AUTO)

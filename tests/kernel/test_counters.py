@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -216,3 +217,28 @@ def test_talkers_who_fell_silent_make_room(kernel: RealKernel) -> None:
             break
     assert "192.0.2.1" in counts(bench)
     bench.close()
+
+
+def test_talkers_read_first_never_exceed_the_tally_read_last(bench: Bench) -> None:
+    stop = threading.Event()
+
+    def traffic() -> None:
+        number = 0
+        while not stop.is_set():
+            bench.run(spoofed(number % 50))
+            number += 1
+
+    sender = threading.Thread(target=traffic)
+    sender.start()
+    before = np.zeros(4, np.uint64)
+    try:
+        for _ in range(300):
+            talkers = bench.talkers()["counts"].sum(0)
+            tally = bench.tally()[:, :4].sum(0)
+            assert (talkers <= tally).all()
+            assert (talkers >= before).all()
+            before = talkers
+    finally:
+        stop.set()
+        sender.join()
+    assert (bench.talkers()["counts"].sum(0) == bench.tally()[:, :4].sum(0)).all()

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import os
 import platform
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from xdpfw.kernel.apply import Applier
 from xdpfw.kernel.bpffs import DEFAULT, Pins, remove_tree
 from xdpfw.kernel.clock import KernelClock
 from xdpfw.kernel.grace import Grace
-from xdpfw.kernel.instance import Instance, InterfaceMaps, link_state
+from xdpfw.kernel.instance import Instance, InterfaceMaps, detach_link, link_state
 from xdpfw.kernel.lock import StateLock
 from xdpfw.kernel.maps import interface_specs, possible_cpus
 from xdpfw.kernel.port import Directory, Judgement, MapFill, Started
@@ -48,35 +50,37 @@ class RealKernel:
         self.program = PacketProgram()
         self._on: dict[str, Instance] = {}
         self._twin: Twin | None = None
-        self._lock: StateLock | None = None
+        self._making = threading.Lock()
+        self._opened: ExitStack | None = None
 
     # life
 
     def start(self) -> Started:
-        self._lock = StateLock(self._state_dir)
-        try:
+        with ExitStack() as opened:
+            opened.callback(StateLock(self._state_dir).release)
             self._pins.prepare()
-            self.clock = KernelClock(self._wall) if self._wall else KernelClock()
-            self._grace = Grace()
-            found, self._reason = takeover.find(self._pins, self.limits, self._cpus)
-            self.tables = found or self._create_tables()
-            self.applier = Applier(self.tables, self.clock, self._grace.wait)
-            if found is not None:
-                self._adopt_or_create()
-            return self._started()
-        except BaseException:
-            self._lock.release()
-            self._lock = None
-            raise
+            self.clock = opened.enter_context(closing(KernelClock(self._wall) if self._wall else KernelClock()))
+            self._grace = opened.enter_context(closing(Grace()))
+            self._find_tables()
+            opened.callback(lambda: self.tables.close())
+            started = self._started()
+            self._opened = opened.pop_all()
+        return started
 
-    def _adopt_or_create(self) -> None:
-        try:
-            self.applier.adopt()
-        except MapFull as error:
-            self._reason = f"pinned tables could not be put right: {error.detail}"
-            self.tables.close()
-            self.tables = self._create_tables()
-            self.applier = Applier(self.tables, self.clock, self._grace.wait)
+    def _find_tables(self) -> None:
+        found, self._reason = takeover.find(self._pins, self.limits, self._cpus)
+        if found is not None:
+            self._use(found)
+            try:
+                self.applier.adopt()
+                return
+            except MapFull as error:
+                self._reason = f"the pinned tables could not be put right: {error.detail}"
+                found.close()
+        self._use(self._create_tables())
+
+    def _use(self, tables: Tables) -> None:
+        self.tables, self.applier = tables, Applier(tables, self.clock, self._grace.wait)
 
     def _create_tables(self) -> Tables:
         number = max(self._pins.tables(), default=0) + 1
@@ -117,21 +121,20 @@ class RealKernel:
         return self.attachments()
 
     def stop(self, detach: bool) -> None:
-        if self._lock is None:
+        if self._opened is None:
             return
+        if detach:
+            for name in self._pins.linked():
+                detach_link(self._pins.link(name))
+            self._pins.remove()
         for instance in self._on.values():
             instance.maps.close()
         self._on.clear()
         if self._twin:
             self._twin.close()
-            self._twin = None
-        self.tables.close()
-        self._grace.close()
-        self.clock.close()
-        if detach:
-            self._pins.remove()
-        self._lock.release()
-        self._lock = None
+        self._twin = None
+        self._opened.close()
+        self._opened = None
 
     # policy
 
@@ -158,12 +161,22 @@ class RealKernel:
         if state and state[1] == seen.link.index:
             if mode in (AttachMode.AUTO, seen.mode_of(state[0])):
                 return self._attachment(instance, seen, state[0])
-            self._pins.unpin_link(name)
+            return self._change_mode(instance, seen.link, seen.mode_of(state[0]), mode)
         try:
             self._attach_anew(instance, seen.link, mode)
         except XdpfwError:
             if state is None:
                 self._forget(name)
+            raise
+        return self._attached_now(instance)
+
+    def _change_mode(self, instance: Instance, link: Link, old: AttachMode, new: AttachMode) -> Attachment:
+        """The one change with a gap: the kernel knows no way from one mode to the other."""
+        instance.detach()
+        try:
+            self._attach_anew(instance, link, new)
+        except XdpfwError:
+            self._attach_anew(instance, link, old)
             raise
         return self._attached_now(instance)
 
@@ -240,9 +253,10 @@ class RealKernel:
         return self.tables.counts_of(leaves)
 
     def _counting(self, name: str) -> Instance:
-        if name not in self._on and name not in self._pins.linked():
+        instance = self._on.get(name)
+        if instance is None:
             raise NotFound(f"{name} is not attached")
-        return self._open(name)
+        return instance
 
     # sight
 
@@ -264,8 +278,9 @@ class RealKernel:
         }
 
     def judge(self, frame: bytes) -> Judgement:
-        if self._twin is None:
-            self._twin = Twin(self.program, self.tables.descriptors(), self._cpus)
+        with self._making:
+            if self._twin is None:
+                self._twin = Twin(self.program, self.tables.descriptors(), self._cpus)
         return self._twin.judge(frame)
 
     def peers(self) -> list[str]:

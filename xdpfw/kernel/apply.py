@@ -14,7 +14,7 @@ from xdpfw.kernel.clock import KernelClock
 from xdpfw.kernel.keys import are_hosts, host_keys, trie_keys
 from xdpfw.kernel.maps import Map
 from xdpfw.kernel.tables import Tables
-from xdpfw.model.errors import KernelError, MapFull
+from xdpfw.model.errors import MapFull
 from xdpfw.model.policy import Policy, PolicyMode
 from xdpfw.model.prefix import FAMILIES, Family
 from xdpfw.model.reason import Verdict
@@ -57,19 +57,19 @@ class Applier:
         meta = self._tables.meta
         meta["applying"] = 1
         inserted: list[InsertPrefixes] = []
-        flipped = False
+        flipped = done = False
         try:
             for op in ops:
                 self._perform(op)
                 flipped = flipped or isinstance(op, Flip)
                 if isinstance(op, InsertPrefixes):
                     inserted.append(op)
-        except (MapFull, KernelError):
-            if not flipped:
+            done = True
+        finally:
+            if not done and not flipped:
                 for undo in reversed(inserted):
                     self._delete(undo.family, undo.keys, undo.leaves)
                 meta["applying"] = 0
-            raise
         meta["revision"] = revision
         meta["applying"] = 0
 

@@ -181,8 +181,11 @@ class Instance:
         finally:
             os.close(link)
 
+    def detach(self) -> None:
+        detach_link(self._pins.link(self.name))
+
     def remove(self) -> None:
-        self._pins.unpin_link(self.name)
+        self.detach()
         remove_tree(self._home)
         self.maps.close()
 
@@ -200,3 +203,15 @@ def link_state(pin: Path) -> tuple[int, int] | None:
         return libbpf.link_info(fd)
     finally:
         os.close(fd)
+
+
+def detach_link(pin: Path) -> None:
+    """Detach at once and unpin. Unpinning alone detaches too, but some time later."""
+    if not pin.exists():
+        return
+    fd = libbpf.get(pin)
+    try:
+        libbpf.link_detach(fd)
+    finally:
+        os.close(fd)
+        pin.unlink(missing_ok=True)

@@ -107,11 +107,11 @@ PROGRAM_MAPS = [spec.name for spec in [*shared_specs(Limits(), 1), *interface_sp
 
 
 class Map:
-    """One map, open. `view`: an array map's records, the kernel's own memory (shared, live)."""
+    """One map, open. `view`: an array map's records, the kernel's own memory (shared, live); empty for other kinds."""
 
     def __init__(self, spec: MapSpec, fd: int) -> None:
         self.spec, self.fd = spec, fd
-        self._view: View | None = None
+        self.view: View = _view(spec, fd) if spec.kind == ARRAY else np.empty(0, spec.value)
 
     @classmethod
     def create(cls, spec: MapSpec) -> Map:
@@ -127,14 +127,13 @@ class Map:
             raise MapFull(f"no memory for the map {spec.name}: {spec.entries} entries, {need} MB{hint}") from error
         return cls(spec, fd)
 
-    @property
-    def view(self) -> View:
-        if self._view is None:
-            length = -(-self.spec.entries * self.spec.value.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
-            memory = mmap.mmap(self.fd, length, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-            self._view = np.frombuffer(memory, self.spec.value, self.spec.entries)
-        return self._view
-
     def close(self) -> None:
-        self._view = None
+        """A reader who is at it just then finds zeros: its descriptor may mean something else a moment later."""
+        self.view = np.zeros(len(self.view), self.spec.value)
         os.close(self.fd)
+
+
+def _view(spec: MapSpec, fd: int) -> View:
+    length = -(-spec.entries * spec.value.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
+    memory = mmap.mmap(fd, length, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+    return np.frombuffer(memory, spec.value, spec.entries)

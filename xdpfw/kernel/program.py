@@ -37,7 +37,7 @@ class PacketProgram:
 
     @cached_property
     def twin(self) -> Program:
-        return _compile(self.source, *self._flags, "-DTWIN", "-DWANT_TRANSPORT")
+        return _compile(self.source, *self._flags, "-DTWIN")
 
     @property
     def compiler(self) -> str | None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ _SMALL = Limits(leaves=1, talkers=4)
 
 class Twin:
     def __init__(self, program: PacketProgram, shared: Mapping[str, int], cpus: int) -> None:
+        self._one_at_a_time = threading.Lock()
         self._own = InterfaceMaps.create(interface_specs(_SMALL, cpus), cpus)
         self._trace = Map.create(TRACE_SPEC)
         self._leaf_counters = Map.create(_leaf_counters(cpus))
@@ -41,11 +43,12 @@ class Twin:
         if len(frame) < ETHERNET_BYTES:
             # Drivers never hand on such a frame, and the kernel refuses to run one.
             return Judgement(Verdict.DROP, Reason.SHORT_ETHERNET, False, 0)
-        try:
-            libbpf.test_run(self._program, frame)
-        except libbpf.Refused as error:
-            raise InvalidInput(f"a frame of {len(frame)} bytes cannot be run: {error.detail}") from error
-        trace = self._trace.view[0]
+        with self._one_at_a_time:
+            try:
+                libbpf.test_run(self._program, frame)
+            except libbpf.Refused as error:
+                raise InvalidInput(f"a frame of {len(frame)} bytes cannot be run: {error.detail}") from error
+            trace = self._trace.view[0].copy()
         decision = trace["decision"]
         return Judgement(
             verdict=Verdict.DROP if decision["drop"] else Verdict.PASS,
