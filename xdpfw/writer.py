@@ -162,17 +162,22 @@ class Writer:
     ) -> Edit:
         """Apply an edit of any size, made from the state at the moment when it takes effect.
 
-        `make_edit` is called a first time to learn how much is to be done, and again under the lock. It raises to
+        `make_edit` is called to learn how much is to be done, and once more if others wrote meanwhile. It raises to
         refuse.
         """
-        edit = await asyncio.to_thread(make_edit, self.state)
+        before = self.state
+        edit = await asyncio.to_thread(make_edit, before)
+
+        def again(state: State) -> Edit:
+            return edit if state is before else make_edit(state)
+
         if not is_long(edit):
-            return await self._change_now(make_edit, counts=counts, keep_leaves=False)
+            return await self._change_now(again, counts=counts, keep_leaves=False)
         async with self._long:
             await self.call(self._compiler.check, edit.touched)
             try:
                 await self._announce(edit, progress)
-                return await self._change_now(make_edit, counts=counts, keep_leaves=True)
+                return await self._change_now(again, counts=counts, keep_leaves=True)
             finally:
                 await self._clear_up()
 
