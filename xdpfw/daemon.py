@@ -143,7 +143,10 @@ async def first_of(task: asyncio.Task[None], stop: asyncio.Event) -> None:
 
 
 async def attach_wanted(firewall: Firewall, wanted: tuple[tuple[str, AttachMode], ...]) -> None:
-    """The interfaces of the command line. One that cannot be attached now does not keep the others from it."""
+    """The interfaces of the settings. One that cannot be attached now does not keep the others from it."""
+    if wanted and firewall.interfaces.held:
+        log.warning("everything was detached by hand: nothing attaches again until somebody says `xdpfw attach`")
+        return
     for name, mode in wanted:
         try:
             await firewall.attach(name, mode, WriteOptions())

@@ -3,14 +3,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 
 from tests.unit.cli.given import Call
+from xdpfw.daemon import attach_wanted
 from xdpfw.hold import Hold
+from xdpfw.kernel.fake import FakeKernel, fake_link
+from xdpfw.model.interface import AttachMode
+from xdpfw.model.requests import WriteOptions
+from xdpfw.service import Firewall
 from xdpfw.settings import instance_of
+from xdpfw.store.memory import MemoryStore
 
 
 class Machine:
@@ -98,6 +105,25 @@ def test_a_broken_configuration_is_no_obstacle(call: Call, machine: Machine) -> 
     code, out, err = call("detach", "--all", *machine.arguments)
     assert (code, out) == (0, "eth0: detached\n")
     assert "unknown setting 'lisen'" in err
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_a_daemon_that_starts_under_the_mark_attaches_nothing_until_it_is_asked(tmp_path: Path, marked: bool) -> None:
+    hold = Hold(tmp_path)
+    if marked:
+        hold.set()
+    kernel = FakeKernel([fake_link("eth0", 1)])
+
+    async def life() -> tuple[list[str], list[str]]:
+        firewall = Firewall(kernel, MemoryStore(), hold=hold)
+        await firewall.load()
+        await attach_wanted(firewall, (("eth0", AttachMode.AUTO),))
+        at_start = [attachment.name for attachment in kernel.attachments()]
+        await firewall.attach("eth0", AttachMode.AUTO, WriteOptions())
+        return at_start, [attachment.name for attachment in kernel.attachments()]
+
+    assert asyncio.run(life()) == ([] if marked else ["eth0"], ["eth0"])
+    assert not hold.on
 
 
 def test_the_mark_comes_and_goes(tmp_path: Path) -> None:
