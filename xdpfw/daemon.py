@@ -84,6 +84,7 @@ async def serve(settings: Settings) -> int:
         protect_ssh=settings.protect_ssh,
         hold=Hold(settings.state_dir),
     )
+    firewall.to_attach.update(name for name, _ in settings.attach)
     # The kernel side waits for a compiler and for the disk, this side for Python imports: side by side.
     loading = asyncio.create_task(firewall.load())
     async with listening(settings, firewall, store), stopping(loading):
@@ -146,6 +147,7 @@ async def attach_wanted(firewall: Firewall, wanted: tuple[tuple[str, AttachMode]
     """The interfaces of the settings. One that cannot be attached now does not keep the others from it."""
     if wanted and firewall.interfaces.held:
         log.warning("everything was detached by hand: nothing attaches again until somebody says `xdpfw attach`")
+        firewall.to_attach.clear()
         return
     for name, mode in wanted:
         try:
@@ -156,3 +158,4 @@ async def attach_wanted(firewall: Firewall, wanted: tuple[tuple[str, AttachMode]
         except XdpfwError as error:
             firewall.warnings.append(f"{name} is not attached: {error.detail}")
             log.error("%s is not attached: %s", name, error.detail)
+        firewall.to_attach.discard(name)

@@ -56,6 +56,8 @@ class Core:
         self.operation: OperationView | None = None
         self._hold = hold
         self.warnings: list[str] = []
+        # Interfaces that a starting daemon has yet to attach: until then it is not ready.
+        self.to_attach: set[str] = set()
         self.started_at = self.clock.wall()
         self.started_monotonic = self.clock.monotonic()
         self.anchor = ClockAnchor.take(self.clock)

@@ -55,9 +55,9 @@ class SightUseCases(SetUseCases, InterfaceUseCases):
         except XdpfwError as error:
             return [error.detail]
 
-    @staticmethod
-    def _problems(interfaces: list[InterfaceView]) -> list[str]:
-        return [
+    def _problems(self, interfaces: list[InterfaceView]) -> list[str]:
+        waiting = [f"{name}: about to be attached" for name in sorted(self.to_attach)]
+        return waiting + [
             f"{view.name}: {view.warning}"
             for view in interfaces
             if view.desired and view.state == InterfaceState.ERROR.value

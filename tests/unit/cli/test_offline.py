@@ -116,8 +116,11 @@ def test_a_daemon_that_starts_under_the_mark_attaches_nothing_until_it_is_asked(
 
     async def life() -> tuple[list[str], list[str]]:
         firewall = Firewall(kernel, MemoryStore(), hold=hold)
+        firewall.to_attach.add("eth0")
         await firewall.load()
+        assert await firewall.problems() == ["eth0: about to be attached"]
         await attach_wanted(firewall, (("eth0", AttachMode.AUTO),))
+        assert await firewall.problems() == []
         at_start = [attachment.name for attachment in kernel.attachments()]
         await firewall.attach("eth0", AttachMode.AUTO, WriteOptions())
         return at_start, [attachment.name for attachment in kernel.attachments()]
