@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +17,7 @@ from tests.kernel.bench import Bench
 from tests.kernel.conftest import SMALL, Host
 from tests.kernel.plain import ALLOWED, BLOCKED, ids, insert, keys
 from tests.packets import ethernet, ip, udp
+from xdpfw.kernel import apply as applying
 from xdpfw.kernel import layouts, libbpf
 from xdpfw.kernel.adapter import RealKernel
 from xdpfw.kernel.maps import CAUSES
@@ -170,6 +172,39 @@ def test_a_generation_just_left_is_written_after_a_grace_only(
     assert waits.count == 1
     kernel.execute([WriteLeaves(1, ids(1), ids(ALLOWED)), Flip(1), Grace(), WriteLeaves(0, ids(1), ids(ALLOWED))], 6)
     assert waits.count == 2
+
+
+def test_a_fresh_start_waits_once(kernel: RealKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever ran before may have flipped or deleted a moment ago."""
+    waits = Waits(kernel, monkeypatch)
+    kernel.execute(insert("203.0.113.1", 1), 2)
+    kernel.execute(insert("203.0.113.2", 2), 3)
+    assert waits.count <= 1
+
+
+def test_a_shortage_of_elements_that_passes_is_waited_for(kernel: RealKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, short = libbpf.map_update_batch, iter([0, 2, 1])
+
+    def outrun(fd: int, packed: np.ndarray, values: np.ndarray) -> tuple[int, libbpf.Refused | None]:
+        count = next(short, len(packed))
+        if count:
+            real(fd, packed[:count], values[:count])
+        return count, libbpf.Refused("outrun", errno.ENOMEM) if count < len(packed) else None
+
+    monkeypatch.setattr(libbpf, "map_update_batch", outrun)
+    hosts = plain.many4(5, "203.0.113.0")
+    leaves = plain.leaf_range(5)
+    kernel.execute([WriteLeaves(0, leaves, np.full(5, BLOCKED, np.uint32)), InsertPrefixes(4, hosts, leaves)], 2)
+    assert {cause(kernel, f"203.0.113.{n}") for n in range(5)} == {BLOCK_ROW}
+    assert next(fill.used for fill in kernel.fill() if fill.name == "hosts4") == 5
+
+
+def test_a_shortage_of_elements_that_lasts_is_a_full_map(kernel: RealKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(applying, "ALLOCATION_PAUSE", 0)
+    refusal = libbpf.Refused("none left", errno.ENOMEM)
+    monkeypatch.setattr(libbpf, "map_update_batch", lambda *_: (0, refusal))
+    with pytest.raises(MapFull, match="no memory for more entries in hosts4"):
+        kernel.execute(insert("203.0.113.1", 1), 2)
 
 
 def test_freed_elements_are_not_reused_under_a_packet(kernel: RealKernel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,10 @@ import pytest
 
 from tests.kernel import plain
 from tests.kernel.bench import Bench
-from tests.kernel.conftest import SMALL
+from tests.kernel.conftest import SMALL, Host
 from tests.kernel.plain import insert
 from tests.packets import arp, ethernet, ip, ipv4, other, tag, truncate, udp
+from xdpfw.kernel import maps
 from xdpfw.kernel.adapter import RealKernel
 from xdpfw.kernel.maps import possible_cpus
 from xdpfw.kernel.port import TALLY_COLUMNS
@@ -242,3 +243,21 @@ def test_talkers_read_first_never_exceed_the_tally_read_last(bench: Bench) -> No
         stop.set()
         sender.join()
     assert (bench.talkers()["counts"].sum(0) == bench.tally()[:, :4].sum(0)).all()
+
+
+def test_cpus_that_share_a_part_of_the_leaf_counters_lose_nothing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With memory for one part only, on a machine of several CPUs."""
+    monkeypatch.setattr(maps, "LEAF_COUNTER_BYTES", 1)
+    kernel = host.kernel()
+    plain.start(kernel)
+    assert kernel.tables.leaf_counters.shape[0] == 1
+    assert bool(kernel.tables.control["shared_shards"]) is (possible_cpus() > 1)
+    kernel.execute(insert("203.0.113.0/24", 1), 2)
+    bench, data = Bench(kernel), frame("203.0.113.1")
+    senders = [threading.Thread(target=bench.run, args=(data, 5000)) for _ in range(4)]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    assert kernel.read_leaves(plain.ids(1)).tolist() == [[20_000, 20_000 * len(data)]]
+    bench.close()

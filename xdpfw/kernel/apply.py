@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import errno
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from xdpfw.kernel import layouts, libbpf
 from xdpfw.kernel.clock import KernelClock
@@ -34,6 +36,8 @@ from xdpfw.policy.ops import (
 )
 
 BATCH = 65536
+ALLOCATION_RETRIES, ALLOCATION_PAUSE = 20, 0.005
+"""The kernel refills its stock of map elements in the background; a batch can outrun it for a moment."""
 
 
 class Applier:
@@ -46,8 +50,8 @@ class Applier:
 
     def __init__(self, tables: Tables, clock: KernelClock, wait: Callable[[], None]) -> None:
         self._tables, self._clock, self._wait = tables, clock, wait
-        self._flipped = True  # an adopted generation may have come into force a moment ago
-        self._deleted = False
+        # A daemon before this one may have flipped or deleted a moment ago.
+        self._flipped = self._deleted = True
         self._order = threading.Lock()
         self._order.acquire()
         self.fill = {f"{kind}{family}": 0 for family in FAMILIES for kind in ("hosts", "trie")}
@@ -132,25 +136,31 @@ class Applier:
         if self._deleted:
             self.grace()
         self._tables.list_leaves(family, keys, leaves, layouts.INSERTING)
-        done: list[tuple[Map, Keys, Ids]] = []
+        done: list[tuple[Map, Keys]] = []
         for table, chosen_keys, chosen_leaves in self._split(family, keys, leaves):
-            count, error = self._insert_into(table, family, chosen_keys, chosen_leaves)
-            done.append((table, chosen_keys[:count], chosen_leaves[:count]))
+            count, error = self._insert_into(table, _map_keys(table, family, chosen_keys), chosen_leaves)
+            done.append((table, chosen_keys[:count]))
             if error is not None:
-                for other, undo_keys, _ in done:
+                for other, undo_keys in done:
                     self._delete_from(other, family, undo_keys)
                 self._tables.mark(leaves, layouts.FREE)
                 raise _explain(error, table) from error
         self._tables.mark(leaves, layouts.LIVE)
 
-    def _insert_into(self, table: Map, family: Family, keys: Keys, leaves: Ids) -> tuple[int, libbpf.Refused | None]:
-        for start in range(0, len(keys), BATCH):
+    def _insert_into(self, table: Map, keys: Keys, leaves: Ids) -> tuple[int, libbpf.Refused | None]:
+        values = np.ascontiguousarray(leaves, np.uint32)
+        start, patience = 0, ALLOCATION_RETRIES
+        while start < len(keys):
             part = slice(start, start + BATCH)
-            packed, values = _map_keys(table, family, keys[part]), np.ascontiguousarray(leaves[part], np.uint32)
-            count, error = libbpf.map_update_batch(table.fd, packed, values)
+            count, error = libbpf.map_update_batch(table.fd, keys[part], values[part])
+            start += count
             self.fill[table.spec.name] += count
-            if error is not None:
-                return start + count, error
+            if error is None:
+                continue
+            if error.errno != errno.ENOMEM or not patience:
+                return start, error
+            patience -= 1
+            time.sleep(ALLOCATION_PAUSE)
         return len(keys), None
 
     def _delete(self, family: Family, keys: Keys, leaves: Ids) -> None:
@@ -183,11 +193,22 @@ class Applier:
             MapFull: there is no room for them.
         """
         for family, (keys, leaves) in self._tables.listed(layouts.INSERTING, layouts.DELETING).items():
-            self._insert(family, keys, leaves)
+            there = self._hosts_there(family, keys)
+            self._tables.mark(leaves[there], layouts.LIVE)
+            self._insert(family, keys[~there], leaves[~there])
         self.fill = dict.fromkeys(self.fill, 0)
         for family, (keys, leaves) in self._tables.listed(layouts.LIVE).items():
             for table, chosen, _ in self._split(family, keys, leaves):
                 self.fill[table.spec.name] = len(chosen)
+
+    def _hosts_there(self, family: Family, keys: Keys) -> npt.NDArray[np.bool_]:
+        """Which keys are hosts that the hash holds. Writing one again would free its element for reuse under a packet's
+        eyes; a trie, which waits before it frees, may be written again."""
+        table = self._tables.maps[f"hosts{family}"]
+        there, value = are_hosts(family, keys), np.zeros(1, np.uint32)
+        for at in np.flatnonzero(there):
+            there[at] = libbpf.map_lookup(table.fd, host_keys(family, keys[at : at + 1]), value)
+        return there
 
     def _split(self, family: Family, keys: Keys, leaves: Ids) -> list[tuple[Map, Keys, Ids]]:
         """Which map holds which keys: hosts by the hash, the rest by the trie."""

@@ -28,7 +28,7 @@ LOG_SHOWN = 4000
 PROG_TYPE_XDP = 6
 ATTACH_XDP = 37
 F_XDP_HAS_FRAGS = 1 << 5
-NO_EXIST, ANY = 1, 0
+ANY = 0
 
 
 class Refused(KernelError):
