@@ -71,7 +71,7 @@ class Hits:
 
     def total(self, set_id: int, count: tuple[int, int]) -> tuple[int, int]:
         """A set's hits, from what all leaves that it covers have counted."""
-        bases = [base for (of, _), base in self.bases.items() if of == set_id]
+        bases = [base for (of, _), base in list(self.bases.items()) if of == set_id]
         return max(sum(b[0] for b in bases) + count[0], 0), max(sum(b[1] for b in bases) + count[1], 0)
 
     def keep_sets(self, sets: Sets) -> None:
@@ -214,7 +214,7 @@ def innermost(table: SortedTable, family: Family, key: bytes) -> bytes | None:
 def of_entries(
     universe: SortedTable, table: SortedTable, family: Family, keys: Keys, read_leaves: ReadLeaves
 ) -> Counts:
-    """What the leaves of some entries (sorted keys) of one set have counted."""
+    """What the leaves of some entries (sorted keys) of one set have counted; nothing for what is no entry."""
     outer = k.outermost(keys)
     rows, begin, end = universe.spans(outer, k.last_keys(outer))
     rows = rows[k.ranges(begin, end)]
@@ -228,7 +228,10 @@ def of_entries(
     owned = inside.copy()
     nested = parent >= 0
     np.subtract.at(owned, parent[nested], inside[nested])
-    return owned[k.search(entries, keys)]
+    found = np.zeros((len(keys), 2), np.int64)
+    known = k.member(keys, entries)
+    found[known] = owned[k.search(entries, keys[known])]
+    return found
 
 
 def of_sets(
