@@ -17,9 +17,7 @@ from xdpfw.service import Firewall
 BASE = "/api/v1"
 
 
-def create_app(
-    firewall: Firewall, tokens_: Tokens, *, trust: Trust | None = None, names: Collection[str] = ()
-) -> Gate:
+def create_app(firewall: Firewall, tokens_: Tokens, *, trust: Trust | None = None, names: Collection[str] = ()) -> Gate:
     """`trust`: which peers of the unix socket may call. `names`: host names, beside the loopback's, under which the
     TCP listener may be called."""
     app = FastAPI(

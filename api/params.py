@@ -12,13 +12,9 @@ from pydantic import AfterValidator
 from xdpfw.model.errors import Fault, InvalidInput
 from xdpfw.model.prefix import Address, Prefix, parse_address
 from xdpfw.model.requests import TalkerQuery, WriteOptions
+from xdpfw.model.texts import origin
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-DURATION = re.compile(r"([0-9]{1,10})([smhd]?)")
-SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-MAX_TTL = 100 * 366 * 86400
-"""A century: beyond it, an entry without ttl (for ever) is meant. Keeps times well inside 64-bit nanoseconds."""
-MAX_TEXT = 1024
 DEFAULT_LIMIT, MAX_LIMIT = 100, 10_000
 
 
@@ -35,28 +31,6 @@ def interface_name(text: str) -> str:
     return text
 
 
-def duration(value: int | str) -> int:
-    """Seconds from a number or from text such as `90s`, `15m`, `1h`, `7d`."""
-    match = DURATION.fullmatch(str(value))
-    seconds = int(match[1]) * SECONDS[match[2]] if match else 0
-    if not 0 < seconds <= MAX_TTL:
-        raise ValueError(f"{value!r} is not a duration: seconds, or 90s, 15m, 1h, 7d; at least 1 s, at most a century")
-    return seconds
-
-
-def label(text: str) -> str:
-    """A comment or the like: shown in tables and lists, so one line of printable text."""
-    if len(text) > MAX_TEXT or not text.isprintable():
-        raise ValueError(f"at most {MAX_TEXT} printable characters, without line breaks")
-    return text
-
-
-def origin_name(text: str) -> str:
-    if not 0 < len(text) <= 64 or not text.isascii() or not text.isprintable() or " " in text:
-        raise ValueError(f"{text!r} is not an origin: 1 to 64 printable ASCII characters without spaces")
-    return text
-
-
 SetName = Annotated[str, Path(description="Name of the set", examples=["block"]), AfterValidator(set_name)]
 InterfaceName = Annotated[
     str, Path(description="Name of the interface", examples=["eth0"]), AfterValidator(interface_name)
@@ -64,7 +38,7 @@ InterfaceName = Annotated[
 OriginQuery = Annotated[
     str | None,
     Query(description="Only the claims of this origin", examples=["fail2ban:sshd"]),
-    AfterValidator(lambda text: text if text is None else origin_name(text)),
+    AfterValidator(lambda text: text if text is None else origin(text)),
 ]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="At most so many items")]
 Cursor = Annotated[

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -19,14 +19,12 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from api.params import duration, label, origin_name
+from xdpfw.model import texts
 from xdpfw.model.errors import InvalidInput
 from xdpfw.model.interface import AttachMode
 from xdpfw.model.policy import DEFAULT_ORIGIN, PolicyMode
 from xdpfw.model.prefix import Prefix
 from xdpfw.model.reason import Verdict
-
-LAST_YEAR = 2200
 
 
 def _prefix(value: Any) -> Prefix:
@@ -36,26 +34,6 @@ def _prefix(value: Any) -> Prefix:
         return Prefix.parse(value)
     except InvalidInput as error:
         raise PydanticCustomError("prefix", "{detail}", {"detail": error.detail}) from None
-
-
-def _seconds(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | str):
-        raise ValueError("a duration is a whole number of seconds, or text such as 90s, 15m, 1h, 7d")
-    return duration(value)
-
-
-def _instant(value: Any) -> datetime:
-    if not isinstance(value, str):
-        raise ValueError("a time is text as in RFC 3339, such as 2030-01-02T03:04:05Z")
-    try:
-        instant = datetime.fromisoformat(value)
-    except ValueError:
-        raise ValueError(f"{value!r} is not a time as in RFC 3339, such as 2030-01-02T03:04:05Z") from None
-    if instant.tzinfo is None:
-        raise ValueError(f"{value!r} has no time zone; end it with Z for UTC")
-    if not 1970 < instant.year <= LAST_YEAR:
-        raise ValueError(f"{value!r} lies outside the years 1971 to {LAST_YEAR}")
-    return instant.astimezone(UTC)
 
 
 def _ethertype(value: Any) -> int:
@@ -76,7 +54,7 @@ PrefixText = Annotated[
 ]
 Seconds = Annotated[
     int,
-    PlainValidator(_seconds),
+    PlainValidator(texts.duration),
     WithJsonSchema(
         {
             "anyOf": [
@@ -90,7 +68,7 @@ Seconds = Annotated[
 ]
 Instant = Annotated[
     datetime,
-    PlainValidator(_instant),
+    PlainValidator(texts.instant),
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2030-01-02T03:04:05Z"]}),
 ]
 EtherType = Annotated[
@@ -98,9 +76,11 @@ EtherType = Annotated[
     PlainValidator(_ethertype),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer"}], "examples": ["0x88cc"]}),
 ]
-Comment = Annotated[StrictStr, AfterValidator(label), Field(description="One line for people", examples=["scanner"])]
+Comment = Annotated[
+    StrictStr, AfterValidator(texts.comment), Field(description="One line for people", examples=["scanner"])
+]
 Origin = Annotated[
-    StrictStr, AfterValidator(origin_name), Field(description="Who claims this", examples=["fail2ban:sshd"])
+    StrictStr, AfterValidator(texts.origin), Field(description="Who claims this", examples=["fail2ban:sshd"])
 ]
 
 
@@ -168,7 +148,7 @@ class PolicyPatch(Body):
 
 
 class TokenBody(Body):
-    name: Annotated[StrictStr, AfterValidator(label), Field(min_length=1, examples=["grafana"])]
+    name: Annotated[StrictStr, AfterValidator(texts.comment), Field(min_length=1, examples=["grafana"])]
     role: Literal["read", "write", "admin"] = Field(
         description="read: GET; write: all writes but admin's; admin: also tokens and interfaces"
     )

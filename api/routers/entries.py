@@ -29,12 +29,12 @@ from api.params import (
     PathPrefix,
     SetName,
     Within,
-    duration,
-    label,
 )
 from api.schemas import AddedEntry, EntriesPatch, EntryBody
 from api.streams import MEDIA_TYPES, negotiate, stream
 from xdpfw.clock import SECOND, from_datetime
+from xdpfw.model import texts
+from xdpfw.model.errors import Fault, InvalidInput
 from xdpfw.model.policy import DEFAULT_ORIGIN, Claim
 from xdpfw.model.views import EntriesWritten, EntryPage, EntryView
 
@@ -72,9 +72,9 @@ BULK_BODY = {
 Ttl = Annotated[
     str | None,
     Query(description="Seconds, or 90s, 15m, 1h, 7d; applies to all", examples=["1h"]),
-    AfterValidator(lambda text: None if text is None else str(duration(text))),
+    AfterValidator(lambda text: None if text is None else str(texts.duration(text))),
 ]
-CommentQuery = Annotated[str, Query(description="Applies to all"), AfterValidator(label)]
+CommentQuery = Annotated[str, Query(description="Applies to all"), AfterValidator(texts.comment)]
 Etag = Annotated[str, Depends(etag_of("sets/{set}/entries"))]
 
 
@@ -115,6 +115,11 @@ async def patch_entries(
     body = await read_model(request, EntriesPatch, PATCH_LIMIT)
     now = firewall.clock.wall()
     claims = [_claim(item, origin, now) for item in body.add]
+    past = [n for n, claim in enumerate(claims) if claim.expires is not None and claim.expires <= now]
+    if past:
+        raise InvalidInput(
+            "an entry would have run out already", [Fault(f"/add/{n}/expires_at", "is past") for n in past]
+        )
     written = await firewall.patch_entries(
         set,
         claims,

@@ -120,6 +120,11 @@ def test_skip_invalid_loads_the_rest_and_says_what_it_left_out(api: Api) -> None
         ("application/json", '["192.0.2.1", 7]'),
         ("application/json", '[{"prefix": "192.0.2.1", "tll": 5}]'),
         ("application/json", '[{"ttl": 5}]'),
+        ("application/json", '[{"prefix": "192.0.2.1", "comment": "\\ud800"}]'),
+        ("application/json", '[{"prefix": "192.0.2.1", "comment": "two\\nlines"}]'),
+        ("application/json", '[{"prefix": "192.0.2.1", "origin": "two words"}]'),
+        ("application/json", '[{"prefix": "192.0.2.1", "expires_at": "9999-12-31T23:59:59Z"}]'),
+        ("application/json", '[{"prefix": "192.0.2.1", "ttl": 1e300}]'),
         ("application/x-ndjson", '"192.0.2.1"\n{"prefix": 1}\n'),
     ],
 )

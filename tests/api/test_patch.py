@@ -121,6 +121,13 @@ def test_other_shapes_are_422(api: Api, body: Any) -> None:
         problem(api.client.patch(B, content=json.dumps(body), headers=headers), 422)
 
 
+def test_an_entry_that_has_run_out_already_is_refused(api: Api) -> None:
+    with api.nothing_changes():
+        adds = ["192.0.2.1", {"prefix": "192.0.2.2", "expires_at": "2001-01-01T00:00:00Z"}]
+        document = problem(api.client.patch(B, json={"add": adds}), 422)
+        assert [fault["pointer"] for fault in document["errors"]] == ["/add/1/expires_at"]
+
+
 def test_nothing_to_do_is_no_change(api: Api) -> None:
     with api.nothing_changes():
         assert api.patch(B, {})["changed"] is False

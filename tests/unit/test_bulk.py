@@ -178,12 +178,14 @@ def test_json_list_of_prefixes_and_entries() -> None:
         {"prefix": "192.0.2.1", "ttl": 60, "comment": "why", "origin": "feed"},
         {"prefix": "2001:db8::/32", "expires_at": "2030-01-01T00:00:00Z"},
         {"prefix": "198.51.100.0/24", "ttl": None},
+        {"prefix": "198.51.100.1", "ttl": "1h"},
     ]
     bulk = parse_json(json.dumps(body).encode(), now=NOW)
     assert one(bulk, "192.0.2.0/24") == (None, None, None)
     assert one(bulk, "192.0.2.1") == (NOW + 60 * SECOND, "why", "feed")
     assert one(bulk, "2001:db8::/32") == (1_893_456_000 * SECOND, None, None)
     assert one(bulk, "198.51.100.0/24") == (NEVER, None, None)
+    assert one(bulk, "198.51.100.1") == (NOW + 3600 * SECOND, None, None)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +201,13 @@ def test_json_list_of_prefixes_and_entries() -> None:
         {"prefix": "192.0.2.1", "ttl": 0},
         {"prefix": "192.0.2.1", "ttl": -1},
         {"prefix": "192.0.2.1", "ttl": True},
-        {"prefix": "192.0.2.1", "ttl": "60"},
+        {"prefix": "192.0.2.1", "ttl": "soon"},
+        {"prefix": "192.0.2.1", "ttl": 0.5},
+        {"prefix": "192.0.2.1", "ttl": 10**400},
+        {"prefix": "192.0.2.1", "expires_at": "9999-12-31T23:59:59Z"},
+        {"prefix": "192.0.2.1", "comment": "two\nlines"},
+        {"prefix": "192.0.2.1", "comment": "\ud800"},
+        {"prefix": "192.0.2.1", "origin": "two words"},
         {"prefix": "192.0.2.1", "ttl": 1e300},
         {"prefix": "192.0.2.1", "expires_at": "soon"},
         {"prefix": "192.0.2.1", "comment": 1},

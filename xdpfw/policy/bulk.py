@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from xdpfw.clock import SECOND, from_datetime
+from xdpfw.model import texts as words
 from xdpfw.model.errors import Fault, Unreadable
 from xdpfw.model.prefix import Family
 from xdpfw.policy import keys as k
@@ -33,9 +34,7 @@ READ_ONLY = frozenset({"packets", "bytes", "added_at", "claims", "set"})
 
 NOT_PREFIX = re.compile(r"[#;\n\r]")
 
-MAX_TTL = 100 * 366 * 86_400
-MAX_TEXT = 1024
-"""Seconds that an entry may live at most, and characters of a comment or origin."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,28 +196,20 @@ def _text(item: dict[str, Any], name: str, texts: dict[str, int]) -> int:
     value = item.get(name)
     if value is None:
         return UNSET
-    if not isinstance(value, str) or len(value) > MAX_TEXT:
-        raise _Refused(f"{name} must be a text of at most {MAX_TEXT} characters")
-    return texts.setdefault(value, len(texts))
+    return texts.setdefault(_checked(words.comment if name == "comment" else words.origin, value), len(texts))
 
 
 def _expiry(item: dict[str, Any], now: int) -> int:
     """Wall clock ns. An export has both `expires_at` and `ttl`: the time itself is the one that still holds later."""
     if item.get("expires_at") is not None:
-        return _time(item["expires_at"])
-    ttl = item.get("ttl")
-    if ttl is None:
-        return NEVER if "expires_at" in item or "ttl" in item else UNSET
-    if isinstance(ttl, bool) or not isinstance(ttl, int | float) or not 0 < ttl <= MAX_TTL:
-        raise _Refused(f"ttl must be a number of seconds, at most {MAX_TTL}")
-    return now + round(ttl * 1e9)
+        return from_datetime(_checked(words.instant, item["expires_at"]))
+    if item.get("ttl") is not None:
+        return now + _checked(words.duration, item["ttl"]) * SECOND
+    return NEVER if "expires_at" in item or "ttl" in item else UNSET
 
 
-def _time(value: Any) -> int:
+def _checked(check: Callable[[object], T], value: object) -> T:
     try:
-        time = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
-        time = None
-    if time is None or time.tzinfo is None:
-        raise _Refused("expires_at must be an RFC 3339 time with its zone")
-    return int(time.timestamp()) * 1_000_000_000 + time.microsecond * 1000
+        return check(value)
+    except ValueError as error:
+        raise _Refused(str(error)) from None
