@@ -27,7 +27,7 @@ PATIENCE = 120
 
 @contextmanager
 def running(command: list[str]) -> Iterator[tuple[subprocess.Popen[str], list[str]]]:
-    """A script and the lines that it has printed so far; killed at the end if it still runs."""
+    """A script and the lines that it has printed so far; asked to end if it still runs."""
     process = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -44,7 +44,7 @@ def running(command: list[str]) -> Iterator[tuple[subprocess.Popen[str], list[st
         yield process, lines
     finally:
         if process.poll() is None:
-            process.kill()
+            process.terminate()
         process.wait()
         reader.join()
 
