@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import subprocess
@@ -57,12 +56,7 @@ class Daemon:
         assert self.process is not None
         if self.process.poll() is not None:
             raise RuntimeError(f"xdpfw serve ended with status {self.process.returncode}\n{self.tail()}")
-        return self.answers("/readyz") and self.attached()
-
-    def attached(self) -> bool:
-        """Whether what it was told to attach is attached: that comes a moment after readiness."""
-        wanted = [name.partition(":")[0] for flag, name in itertools.pairwise(self.arguments) if flag == "--attach"]
-        return all(self.rest.get(f"interfaces/{name}")["state"] == "attached" for name in wanted)
+        return self.answers("/readyz")
 
     def answers(self, path: str) -> bool:
         """Whether a GET is answered with 200, if at all."""
