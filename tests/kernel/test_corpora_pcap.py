@@ -116,13 +116,16 @@ def fault_of(capture: Capture, tally: npt.NDArray[np.uint64], sent: list[bytes],
 
 
 @pytest.mark.usefixtures("namespace")
-def test_every_capture_is_counted_exactly(corpora: Path, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("mode", [AttachMode.NATIVE, AttachMode.GENERIC])
+def test_every_capture_is_counted_exactly(
+    mode: AttachMode, corpora: Path, host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
     samples.remember_rows(monkeypatch)
     make_pair(SENDING, RECEIVING, MTU)
     loaded = Loaded(host.kernel(LIMITS), LIMITS)
     loaded.add("allow", ALLOW)
     loaded.add("block", BLOCK)
-    assert loaded.kernel.attach(RECEIVING, AttachMode.NATIVE).mode is AttachMode.NATIVE
+    assert loaded.kernel.attach(RECEIVING, mode).mode is mode
     receiver = Receiver(loaded.kernel)
     total, faults = 0, []
     with Sender(SENDING) as sender:

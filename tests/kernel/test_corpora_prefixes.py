@@ -5,16 +5,27 @@ from __future__ import annotations
 
 import ipaddress
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from api.app import create_app
+from api.auth import Tokens
 from tests import packets as p
+from tests.api import conftest as api_host
+from tests.api.conftest import LAN, WAN, Api
 from tests.corpora import as_plain_text, list_sizes, prefix_lists, probes, vectors
+from tests.kernel.conftest import unique_name
 from tests.loaded import Loaded
+from tests.wire import make_pair
+from xdpfw.kernel.adapter import RealKernel
+from xdpfw.model.limits import Limits
 from xdpfw.model.prefix import InvalidPrefix, Prefix, parse_address
 from xdpfw.model.reason import MAX_REASONS, Reason, Verdict
 from xdpfw.policy.bulk import parse_text
+from xdpfw.service import Firewall
+from xdpfw.store.memory import MemoryStore
 
 pytestmark = [pytest.mark.kernel, pytest.mark.corpora]
 
@@ -48,38 +59,66 @@ def test_every_list_loads_and_answers_its_probes(loaded: Loaded, corpora: Path) 
             assert sum(loaded.sets.count("block").values()) == sizes[path.name], path.name
         oracle = [(probe.address, probe.longest) for probe in probes(corpora, path)] or edges(text)
         probed += len(oracle)
-        wrong = {
-            address: (longest, longest_match(loaded, address), judged(loaded, address))
-            for address, longest in oracle
-            if longest_match(loaded, address) != longest or judged(loaded, address) != (DROPPED if longest else PASSED)
-        }
+        wrong = {}
+        for address, longest in oracle:
+            want = longest, DROPPED if longest else PASSED
+            got = longest_match(loaded, address), judged(loaded, address)
+            if got != want:
+                wrong[address] = got, want
         assert wrong == {}, path.name
     assert probed > 20_000
 
 
+@pytest.fixture
+def api(tmp_path: Path, namespace: None) -> Iterator[Api]:
+    """A service of full size over a real socket, on the real kernel, attached to one interface."""
+    make_pair(WAN, LAN, 1500)
+    host = api_host.Host(lambda: RealKernel(unique_name(), tmp_path, Limits()))
+    kernel, store = host.make_kernel(), MemoryStore()
+    firewall, tokens = Firewall(kernel, store, limits=Limits()), Tokens(store)
+    host.app = create_app(firewall, tokens)
+    made = Api(host, firewall, kernel, store, tokens, real=True)
+    try:
+        host.call(firewall.load())
+        made.put(f"interfaces/{WAN}", {"mode": "native"})
+        yield made
+    finally:
+        made.client.close()
+        host.call(firewall.close(detach=True))
+        host.close()
+
+
+def test_every_list_over_rest_and_addresses_answer_its_probes(api: Api, corpora: Path) -> None:
+    """The service and the packet path say the same as the oracle, to one in twenty of its probes."""
+    sizes = list_sizes(corpora)
+    for path in prefix_lists(corpora):
+        answer = api.bulk("block", as_plain_text(path), force="true")
+        assert answer["total"] == sizes.get(path.name, answer["total"]), path.name
+        wrong = {}
+        for probe in probes(corpora, path)[::20]:
+            shown = api.get(f"addresses/{probe.address}")
+            longest = shown["matches"][0]["prefix"] if shown["matches"] else None
+            by_kernel = api.kernel.judge(p.ethernet(p.ip(probe.address, p.udp()))).verdict
+            want = "drop" if probe.covered else "pass"
+            if (shown["verdict"], longest, by_kernel) != (want, probe.longest, want):
+                wrong[probe.address] = (probe, shown, by_kernel)
+        assert wrong == {}, path.name
+
+
 def edges(text: bytes) -> list[tuple[str, str | None]]:
-    """A list without an oracle: the edges of some of its prefixes, and the longest match found by asking all."""
-    lines = (line.split("#")[0].strip() for line in text.decode().splitlines())
-    networks = [ipaddress.ip_network(line) for line in lines if line]
-    chosen = random.Random(1).sample(networks, min(12, len(networks)))
-    addresses = [
-        network[position] + step for network in chosen for position, step in ((0, 0), (-1, 0), (0, -1), (-1, 1))
-    ]
-    return [(str(address), longest_of(address, networks)) for address in addresses]
+    """For a list without an oracle: addresses at the edges of some of its prefixes, and the longest that holds each."""
+    lines = {line for row in text.decode().splitlines() if (line := row.split("#")[0].strip())}
+    chosen = map(ipaddress.ip_network, random.Random(1).sample(sorted(lines), min(12, len(lines))))
+    addresses = [each for network in chosen for each in (network[0], network[-1], network[0] - 1, network[-1] + 1)]
+    return [(str(address), longest_in(lines, address)) for address in addresses]
 
 
-def longest_of(
-    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
-    networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network],
-) -> str | None:
-    number = int(address)
-    found = [
-        network
-        for network in networks
-        if network.version == address.version
-        and int(network.network_address) <= number <= int(network.broadcast_address)
-    ]
-    return str(max(found, key=lambda network: network.prefixlen)) if found else None
+def longest_in(lines: set[str], address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str | None:
+    if str(address) in lines:
+        return f"{address}/{address.max_prefixlen}"
+    lengths = range(address.max_prefixlen, -1, -1)
+    supernets = (str(ipaddress.ip_network((address, length), strict=False)) for length in lengths)
+    return next((prefix for prefix in supernets if prefix in lines), None)
 
 
 def test_verdict_vectors_of_other_projects(loaded: Loaded, corpora: Path) -> None:
