@@ -156,6 +156,7 @@ async def replace_entries(
     """Atomically: packets see the old set or the new one. `?origin=` replaces that origin's claims only. Counters of
     entries that stay go on."""
     firewall.check_set(set)
+    base = firewall.state.sets  # before the body, which may take its time: what others write meanwhile stays
     check_type(request, {*FORMS})
     form = FORMS.get(media_type(request), "text")
     written = await firewall.replace_entries(
@@ -166,6 +167,7 @@ async def replace_entries(
         ttl=None if ttl is None else int(ttl),
         comment=comment,
         skip_invalid=skip_invalid,
+        base=base,
         opts=options,
     )
     marks(response, written, created=False)

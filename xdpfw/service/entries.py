@@ -147,10 +147,12 @@ class EntryUseCases(Core):
         expires_at: datetime | None = None,
         comment: str = "",
         skip_invalid: bool = False,
+        base: Sets | None = None,
         opts: WriteOptions,
     ) -> EntriesWritten:
-        """Replace all claims (of one origin, if given) at once. Claims written while it runs stay."""
-        base = self.state.sets
+        """Replace all claims (of one origin, if given) at once. Claims written while it runs stay; also those written
+        since `base`, the sets before the body began to arrive."""
+        base = base or self.state.sets
         base.info(name)
         now = self.clock.wall()
         expires = self._expiry(ttl, expires_at, now)
