@@ -101,6 +101,7 @@ def table(source4: str, source6: str) -> list[Case]:
             discovery(source4, source6),
             tunnels(source4, source6),
             *(large(source) for source in sources),
+            big(source4, source6),
         )
     )
 
@@ -355,6 +356,16 @@ def tunnels(source4: str, source6: str) -> Iterator[Case]:
                 yield Case(f"{name} from {source}, {inner} inside", ethernet(ip(source, segment)), Reason.DEFAULT)
         esp = p.raw(p.ESP, struct.pack("!II", 1, 1) + bytes(32))
         yield Case(f"ESP from {source}", ethernet(ip(source, esp)), Reason.DEFAULT)
+
+
+def big(source4: str, source6: str) -> Iterator[Case]:
+    """BIG TCP: a length of 0 means "to the end" only in packets longer than 16 bits can say (RFC 2675)."""
+    for more, reason4, reason6 in ((0, Reason.BAD_IPV4, Reason.SHORT_TRANSPORT), (1, Reason.DEFAULT, Reason.DEFAULT)):
+        segment4, segment6 = (p.tcp(payload=bytes(65535 - header + more)) for header in (40, 20))
+        four = ipv4(source4, segment4, total_length=0)
+        yield Case(f"IPv4 of {len(four.data)} bytes with total length 0", ethernet(four), reason4)
+        six = ipv6(source6, segment6, payload_length=0)
+        yield Case(f"IPv6 of {len(six.data) - 40} bytes behind it, payload length 0", ethernet(six), reason6)
 
 
 def large(source: str) -> Iterator[Case]:
