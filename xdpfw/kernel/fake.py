@@ -82,7 +82,8 @@ class FakeKernel:
         tables = self.tables
         if not tables.applied:
             return Started(False, 0, 0, directory_of(Tables()), as_ids(()), as_ids(()))
-        used, pending = set[int](), set(tables.leaf[tables.generation].values())
+        in_force = tables.leaf[tables.generation]
+        used, pending = set[int](), {0, *(in_force[leaf] for f in FAMILIES for leaf in tables.prefixes[f].values())}
         while pending:
             used |= pending
             pending = {tables.memberships[member][1] for member in pending} - used
@@ -174,14 +175,16 @@ class FakeKernel:
         current = self.tables.leaf[self.tables.generation]
         assert all(leaf in current for leaf in leaves.tolist()), "a leaf is inserted before it is written"
         added = Counter(key[-1] for key in packed)
-        hosts = HOST_LENGTH[family]
-        host_limit = self.limits.hosts4 if family == 4 else self.limits.hosts6
-        if self.lengths_of(family)[hosts] + added[hosts] > host_limit:
-            raise MapFull(f"hosts{family} is full ({host_limit} entries); raise the limit hosts{family}")
-        if self.lengths_of(family).total() + added.total() > self.limits.leaves:
-            raise MapFull(f"trie{family} is full ({self.limits.leaves} entries); raise the limit leaves")
+        hosts = added[HOST_LENGTH[family]]
+        self._must_fit(f"hosts{family}", hosts, "hosts4" if family == 4 else "hosts6")
+        self._must_fit(f"trie{family}", added.total() - hosts, "leaves")
         table.update(zip(packed, leaves.tolist(), strict=True))
         self.lengths_of(family).update(added)
+
+    def _must_fit(self, table: str, more: int, setting: str) -> None:
+        fill = next(fill for fill in self.fill() if fill.name == table)
+        if fill.used + more > fill.size:
+            raise MapFull(f"{table} is full ({fill.size} entries); raise the limit {setting}")
 
     def _delete(self, family: Family, keys: Keys, leaves: Ids) -> None:
         for key, leaf in zip(packed_keys(family, keys), leaves.tolist(), strict=True):

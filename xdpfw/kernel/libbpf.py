@@ -39,149 +39,83 @@ class Refused(KernelError):
         self.errno = number
 
 
-class _MapCreate(ct.Structure):
-    _fields_ = (
-        ("sz", ct.c_size_t),
-        ("btf_fd", ct.c_uint32),
-        ("btf_key_type_id", ct.c_uint32),
-        ("btf_value_type_id", ct.c_uint32),
-        ("btf_vmlinux_value_type_id", ct.c_uint32),
-        ("inner_map_fd", ct.c_uint32),
-        ("map_flags", ct.c_uint32),
-        ("map_extra", ct.c_uint64),
-        ("numa_node", ct.c_uint32),
-        ("map_ifindex", ct.c_uint32),
-    )
+_C_TYPES: dict[str, Any] = {
+    "int": ct.c_int,
+    "u32": ct.c_uint32,
+    "u64": ct.c_uint64,
+    "size": ct.c_size_t,
+    "pointer": ct.c_void_p,
+    "tag": ct.c_uint8 * 8,
+    "name": ct.c_char * 16,
+    "rest": ct.c_uint8 * 108,
+}
 
 
-class _ProgLoad(ct.Structure):
-    _fields_ = (
-        ("sz", ct.c_size_t),
-        ("attempts", ct.c_int),
-        ("expected_attach_type", ct.c_int),
-        ("prog_btf_fd", ct.c_uint32),
-        ("prog_flags", ct.c_uint32),
-        ("prog_ifindex", ct.c_uint32),
-        ("kern_version", ct.c_uint32),
-        ("attach_btf_id", ct.c_uint32),
-        ("attach_prog_fd", ct.c_uint32),
-        ("attach_btf_obj_fd", ct.c_uint32),
-        ("fd_array", ct.c_void_p),
-        ("func_info", ct.c_void_p),
-        ("func_info_cnt", ct.c_uint32),
-        ("func_info_rec_size", ct.c_uint32),
-        ("line_info", ct.c_void_p),
-        ("line_info_cnt", ct.c_uint32),
-        ("line_info_rec_size", ct.c_uint32),
-        ("log_level", ct.c_uint32),
-        ("log_size", ct.c_uint32),
-        ("log_buf", ct.c_void_p),
-    )
+def _structure(name: str, *fields: str) -> Any:
+    """A ctypes structure: each of `fields` is a type and the names of fields of that type."""
+    typed = [(field, _C_TYPES[kind]) for kind, *names in map(str.split, fields) for field in names]
+    return type(name, (ct.Structure,), {"_fields_": tuple(typed)})
 
 
-class _LinkCreate(ct.Structure):
-    _fields_ = (
-        ("sz", ct.c_size_t),
-        ("flags", ct.c_uint32),
-        ("iter_info", ct.c_void_p),
-        ("iter_info_len", ct.c_uint32),
-        ("target_btf_id", ct.c_uint32),
-        ("cookie", ct.c_uint64),
-    )
+# Options of libbpf's calls (bpf.h), each beginning with its own size.
+_MapCreate = _structure(
+    "bpf_map_create_opts",
+    "size sz",
+    "u32 btf_fd btf_key_type_id btf_value_type_id btf_vmlinux_value_type_id inner_map_fd map_flags",
+    "u64 map_extra",
+    "u32 numa_node map_ifindex",
+)
+_ProgLoad = _structure(
+    "bpf_prog_load_opts",
+    "size sz",
+    "int attempts expected_attach_type",
+    "u32 prog_btf_fd prog_flags prog_ifindex kern_version attach_btf_id attach_prog_fd attach_btf_obj_fd",
+    "pointer fd_array func_info",
+    "u32 func_info_cnt func_info_rec_size",
+    "pointer line_info",
+    "u32 line_info_cnt line_info_rec_size log_level log_size",
+    "pointer log_buf",
+)
+_LinkCreate = _structure(
+    "bpf_link_create_opts", "size sz", "u32 flags", "pointer iter_info", "u32 iter_info_len target_btf_id", "u64 cookie"
+)
+_Batch = _structure("bpf_map_batch_opts", "size sz", "u64 elem_flags flags")
+_TestRun = _structure(
+    "bpf_test_run_opts",
+    "size sz",
+    "pointer data_in data_out",
+    "u32 data_size_in data_size_out",
+    "pointer ctx_in ctx_out",
+    "u32 ctx_size_in ctx_size_out retval",
+    "int repeat",
+    "u32 duration flags cpu batch_size",
+)
 
-
-class _Batch(ct.Structure):
-    _fields_ = (("sz", ct.c_size_t), ("elem_flags", ct.c_uint64), ("flags", ct.c_uint64))
-
-
-class _TestRun(ct.Structure):
-    _fields_ = (
-        ("sz", ct.c_size_t),
-        ("data_in", ct.c_void_p),
-        ("data_out", ct.c_void_p),
-        ("data_size_in", ct.c_uint32),
-        ("data_size_out", ct.c_uint32),
-        ("ctx_in", ct.c_void_p),
-        ("ctx_out", ct.c_void_p),
-        ("ctx_size_in", ct.c_uint32),
-        ("ctx_size_out", ct.c_uint32),
-        ("retval", ct.c_uint32),
-        ("repeat", ct.c_int),
-        ("duration", ct.c_uint32),
-        ("flags", ct.c_uint32),
-        ("cpu", ct.c_uint32),
-        ("batch_size", ct.c_uint32),
-    )
-
-
-class _LinkInfo(ct.Structure):
-    """struct bpf_link_info; the union begins 8-aligned behind three ints, and holds an ifindex for XDP."""
-
-    _fields_ = (
-        ("type", ct.c_uint32),
-        ("id", ct.c_uint32),
-        ("prog_id", ct.c_uint32),
-        ("_pad", ct.c_uint32),
-        ("ifindex", ct.c_uint32),
-        ("_more", ct.c_uint8 * 108),
-    )
-
-
-class _MapInfo(ct.Structure):
-    _fields_ = (
-        ("type", ct.c_uint32),
-        ("id", ct.c_uint32),
-        ("key_size", ct.c_uint32),
-        ("value_size", ct.c_uint32),
-        ("max_entries", ct.c_uint32),
-        ("flags", ct.c_uint32),
-    )
-
-
-class _ProgInfo(ct.Structure):
-    """The beginning of struct bpf_prog_info, up to the figure of the verifier's work; the kernel fills what fits."""
-
-    _fields_ = (
-        ("type", ct.c_uint32),
-        ("id", ct.c_uint32),
-        ("tag", ct.c_uint8 * 8),
-        ("jited_prog_len", ct.c_uint32),
-        ("xlated_prog_len", ct.c_uint32),
-        ("jited_prog_insns", ct.c_uint64),
-        ("xlated_prog_insns", ct.c_uint64),
-        ("load_time", ct.c_uint64),
-        ("created_by_uid", ct.c_uint32),
-        ("nr_map_ids", ct.c_uint32),
-        ("map_ids", ct.c_uint64),
-        ("name", ct.c_char * 16),
-        ("ifindex", ct.c_uint32),
-        ("flags", ct.c_uint32),
-        ("netns_dev", ct.c_uint64),
-        ("netns_ino", ct.c_uint64),
-        ("nr_jited_ksyms", ct.c_uint32),
-        ("nr_jited_func_lens", ct.c_uint32),
-        ("jited_ksyms", ct.c_uint64),
-        ("jited_func_lens", ct.c_uint64),
-        ("btf_id", ct.c_uint32),
-        ("func_info_rec_size", ct.c_uint32),
-        ("func_info", ct.c_uint64),
-        ("nr_func_info", ct.c_uint32),
-        ("nr_line_info", ct.c_uint32),
-        ("line_info", ct.c_uint64),
-        ("jited_line_info", ct.c_uint64),
-        ("nr_jited_line_info", ct.c_uint32),
-        ("line_info_rec_size", ct.c_uint32),
-        ("jited_line_info_rec_size", ct.c_uint32),
-        ("nr_prog_tags", ct.c_uint32),
-        ("prog_tags", ct.c_uint64),
-        ("run_time_ns", ct.c_uint64),
-        ("run_cnt", ct.c_uint64),
-        ("recursion_misses", ct.c_uint64),
-        ("verified_insns", ct.c_uint32),
-        ("attach_btf_obj_id", ct.c_uint32),
-        ("attach_btf_id", ct.c_uint32),
-        ("_pad", ct.c_uint32),
-    )
+# What the kernel tells about objects (linux/bpf.h): the beginning of each record, as far as it is wanted.
+_MapInfo = _structure("bpf_map_info", "u32 type id key_size value_size max_entries flags")
+# The union begins 8-aligned behind three ints, and holds an interface index for XDP.
+_LinkInfo = _structure("bpf_link_info", "u32 type id prog_id padding ifindex", "rest rest")
+_ProgInfo = _structure(
+    "bpf_prog_info",
+    "u32 type id",
+    "tag tag",
+    "u32 jited_prog_len xlated_prog_len",
+    "u64 jited_prog_insns xlated_prog_insns load_time",
+    "u32 created_by_uid nr_map_ids",
+    "u64 map_ids",
+    "name name",
+    "u32 ifindex gpl_compatible",
+    "u64 netns_dev netns_ino",
+    "u32 nr_jited_ksyms nr_jited_func_lens",
+    "u64 jited_ksyms jited_func_lens",
+    "u32 btf_id func_info_rec_size",
+    "u64 func_info",
+    "u32 nr_func_info nr_line_info",
+    "u64 line_info jited_line_info",
+    "u32 nr_jited_line_info line_info_rec_size jited_line_info_rec_size nr_prog_tags",
+    "u64 prog_tags run_time_ns run_cnt recursion_misses",
+    "u32 verified_insns attach_btf_obj_id attach_btf_id padding",
+)
 
 
 @cache
