@@ -229,14 +229,14 @@ def test_every_leaf_comes_round_again() -> None:
 
 def test_classes_are_capped() -> None:
     running = Running()
-    names = [f"s{number}" for number in range(12)]
+    names = [f"s{number}" for number in range(13)]
     for name in names:
         running.sets = running.sets.create(name).sets
-    hosts = [f"192.0.{number >> 8}.{number & 255}/32" for number in range(1, 1 << 12)]
+    hosts = [f"192.0.{number >> 8}.{number & 255}/32" for number in range(1, 1 << 13)]
     for bit, name in enumerate(names):
         body = "\n".join(text for number, text in enumerate(hosts, 1) if number >> bit & 1)
         edit = running.sets.replace(name, parse_text(body.encode()), origin=None, now=0, base=running.sets)
-        if bit < 11:
+        if bit < 12:
             running.change(edit)
     with pytest.raises(MapFull, match="classes"):
         running.change(edit)
