@@ -223,7 +223,7 @@ def of_entries(
     sums = np.zeros((len(rows) + 1, 2), np.int64)
     if len(rows):
         np.cumsum(counted(read_leaves, rows["leaf"]), axis=0, out=sums[1:])
-    inside = sums[k.search(rows["key"], k.last_keys(entries), "right")] - sums[k.search(rows["key"], entries)]
+    inside = sums[k.search_any(rows["key"], k.last_keys(entries), "right")] - sums[k.search(rows["key"], entries)]
     parent = k.parents(family, entries)
     owned = inside.copy()
     nested = parent >= 0

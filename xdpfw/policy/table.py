@@ -88,8 +88,8 @@ class SortedTable:
         if not self._blocks or not len(firsts):
             nowhere = np.zeros(len(firsts), np.int64)
             return np.empty(0, self.dtype), nowhere, nowhere
-        begin = np.maximum(np.searchsorted(self._firsts, firsts, "right") - 1, 0)
-        end = np.maximum(np.searchsorted(self._firsts, lasts, "right"), begin + 1)
+        begin = np.maximum(search(self._firsts, firsts, "right") - 1, 0)
+        end = np.maximum(search(self._firsts, lasts, "right"), begin + 1)
         rows = self._collect(begin, end)
         return rows, search(rows["key"], firsts), search(rows["key"], lasts, "right")
 
@@ -102,7 +102,7 @@ class SortedTable:
         """For sorted keys, the last row with a key at or before each, and whether there is one."""
         if not self._blocks or not len(keys):
             return np.zeros(len(keys), self.dtype), np.zeros(len(keys), np.bool_)
-        block = np.searchsorted(self._firsts, keys, "right") - 1
+        block = search(self._firsts, keys, "right") - 1
         start = np.maximum(block, 0)
         rows = self._collect(start, start + 1)
         position = search(rows["key"], keys, "right") - 1
@@ -168,7 +168,7 @@ class SortedTable:
 
     def _assign(self, keys: Keys) -> Index:
         """The block that each sorted key belongs into."""
-        return np.maximum(np.searchsorted(self._firsts, keys, "right") - 1, 0)
+        return np.maximum(search(self._firsts, keys, "right") - 1, 0)
 
     def _runs(self, put: Index, take: Index) -> list[tuple[int, int]]:
         """Touched blocks as ranges: neighbours go together, a small block takes its neighbour along."""
