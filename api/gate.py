@@ -38,8 +38,9 @@ class Gate:
     names: Collection[str] = ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             return await self.app(scope, receive, send)
+        assert scope["type"] == "http", "nothing else is served"
         began = time.monotonic()
         number = secrets.token_hex(6)
         answered = 0

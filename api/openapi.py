@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
+from api.fields import describe
 from api.schemas import EntriesPatch
 from xdpfw.model.views import EntryView
 
@@ -19,20 +20,6 @@ Counts are integers; rates are per second; times are RFC 3339 in UTC; durations 
 1h, 7d. Every write takes `?dry_run=true` and `?force=true`, and answers with `revision` and `changed`. Errors are
 problem documents (RFC 9457)."""
 
-UNITS = {
-    "packets": "Packets",
-    "bytes": "Bytes, whole frames",
-    "pps": "Packets per second over the last two seconds",
-    "bps": "Bits per second over the last two seconds",
-    "ttl": "Seconds that are left; null is for ever",
-    "uptime": "Seconds",
-    "mtu": "Bytes",
-    "expires_at": "When it stops matching; null is never",
-    "revision": "Number of the last accepted change",
-    "changed": "Whether the write had an effect",
-    "next": "Cursor of the next page; null at the end",
-    "total": "How many there are over all pages",
-}
 PROBLEM = {
     "type": "object",
     "description": "Problem document (RFC 9457)",
@@ -106,8 +93,7 @@ def _add_components(schema: dict[str, Any]) -> None:
     assert EntryView.__name__ in schemas
     for model in schemas.values():
         for name, field in model.get("properties", {}).items():
-            if name in UNITS and "$ref" not in field:
-                field.setdefault("description", UNITS[name])
+            describe(name, field)
     components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer", "description": "On TCP only"}}
 
 

@@ -173,11 +173,15 @@ def test_every_write_takes_dry_run_force_and_if_match(document: Any) -> None:
             assert {"dry_run", "force", "If-Match"} <= names, f"{method} {path}"
 
 
-def test_counts_and_rates_name_their_units(document: Any) -> None:
-    schemas = document["components"]["schemas"]
-    for name in ("packets", "bytes", "pps", "bps"):
-        assert schemas["Rated"]["properties"][name]["description"]
-    assert "econd" in schemas["EntryView"]["properties"]["ttl"]["description"]
+def test_every_field_says_what_it_is(document: Any) -> None:
+    """Numbers and times above all: units, and an example."""
+    for model, schema in document["components"]["schemas"].items():
+        for name, field in schema.get("properties", {}).items():
+            kinds = {field.get("type"), *(choice.get("type") for choice in field.get("anyOf", []))}
+            if (kinds & {"integer", "number"} or field.get("format") == "date-time") and model != "Problem":
+                assert field.get("description"), f"{model}.{name}"
+                assert field.get("examples") or "default" in field, f"{model}.{name}"
+    assert "Bits per second" in document["components"]["schemas"]["Rated"]["properties"]["bps"]["description"]
 
 
 def test_bodies_and_parameters_have_examples(document: Any) -> None:
