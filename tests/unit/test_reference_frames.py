@@ -32,7 +32,10 @@ def sets() -> Sets:
 @pytest.mark.parametrize("policy", samples.POLICIES, ids=samples.policy_id)
 @pytest.mark.parametrize("membership", samples.SOURCES, ids=str)
 @pytest.mark.parametrize("mapped", [False, True], ids=["own", "mapped"])
-def test_the_table_of_frames(sets: Sets, policy: Policy, membership: str | None, mapped: bool) -> None:
+def test_the_table_of_frames(
+    sets: Sets, policy: Policy, membership: str | None, mapped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples.remember_rows(monkeypatch)
     wrong = {}
     for case in table(*samples.sources(membership, mapped=mapped)):
         want = expected(case.reason, read(case.frame).ethertype, membership, policy)
