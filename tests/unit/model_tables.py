@@ -159,6 +159,12 @@ class ModelTables:
         return np.stack((packets, packets * np.uint64(10)), axis=1)
 
     def found(self, *, adopted: bool = True) -> Found:
+        """What a starting daemon is told; what is not in the directory was cleared after a grace period."""
+        self.dying.clear()
+        self.in_flight.clear()
+        self.hosts_deleted.clear()
+        live = set(self.prefixes.values())
+        self.counts = {leaf: count for leaf, count in self.counts.items() if leaf in live}
         directory = Directory({}, {}, {})
         for family in FAMILIES:
             rows = sorted((k.key_of(p), leaf) for p, leaf in self.prefixes.items() if p.family == family)

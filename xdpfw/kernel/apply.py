@@ -189,6 +189,8 @@ class Applier:
         """Finish what a killed daemon had begun to insert or to delete, by inserting: no packet can tell, because such
         a prefix carries what covers it anyway. Then everything in the directory is live.
 
+        Leaves that are in none are free: after a grace period their counters are cleared.
+
         Raises:
             MapFull: there is no room for them.
         """
@@ -200,6 +202,8 @@ class Applier:
         for family, (keys, leaves) in self._tables.listed(layouts.LIVE).items():
             for table, chosen, _ in self._split(family, keys, leaves):
                 self.fill[table.spec.name] = len(chosen)
+        self.grace()
+        self._tables.leaf_counters[:, self._tables.directory["state"] != layouts.LIVE] = 0
 
     def _hosts_there(self, family: Family, keys: Keys) -> npt.NDArray[np.bool_]:
         """Which keys are hosts that the hash holds. Writing one again would free its element for reuse under a packet's

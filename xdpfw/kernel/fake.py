@@ -83,7 +83,9 @@ class FakeKernel:
         if not tables.applied:
             return Started(False, 0, 0, directory_of(Tables()), as_ids(()), as_ids(()))
         in_force = tables.leaf[tables.generation]
-        used, pending = set[int](), {0, *(in_force[leaf] for f in FAMILIES for leaf in tables.prefixes[f].values())}
+        held = {leaf for family in FAMILIES for leaf in tables.prefixes[family].values()}
+        self.leaf_counts = {leaf: counts for leaf, counts in self.leaf_counts.items() if leaf in held}
+        used, pending = set[int](), {0, *(in_force[leaf] for leaf in held)}
         while pending:
             used |= pending
             pending = {tables.memberships[member][1] for member in pending} - used

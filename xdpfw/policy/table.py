@@ -120,7 +120,7 @@ class SortedTable:
         done = 0
         for begin, end in self._runs(put, take):
             new = _split(
-                _merged(
+                merged(
                     self._join(begin, end),
                     upserts[np.searchsorted(put, begin) : np.searchsorted(put, end)],
                     deletes[np.searchsorted(take, begin) : np.searchsorted(take, end)],
@@ -212,6 +212,14 @@ def _digest(dtype: np.dtype[Any], blocks: Sequence[Records]) -> _Digest:
     return firsts, np.array([block["expires"].min() for block in blocks], np.int64)
 
 
+def find(rows: Records, keys: Keys) -> tuple[Records, Flags]:
+    """In sorted rows, those of sorted keys that are there, elsewhere anything, and which are."""
+    if not len(rows) or not len(keys):
+        return np.zeros(len(keys), rows.dtype), np.zeros(len(keys), np.bool_)
+    found = rows[np.minimum(search(rows["key"], keys), len(rows) - 1)]
+    return found, found["key"] == keys
+
+
 def _split(rows: Records) -> list[Records]:
     """Blocks of about equal size; a block that is too long only by an insert stays half empty on both sides."""
     count = -(-len(rows) // BLOCK_ROWS)
@@ -221,13 +229,13 @@ def _split(rows: Records) -> list[Records]:
     return [rows[first:last] for first, last in itertools.pairwise(bounds)]
 
 
-def _merged(rows: Records, upserts: Records, deletes: Keys) -> Records:
-    """One run of rows with changes applied."""
+def merged(rows: Records, upserts: Records, deletes: Keys) -> Records:
+    """Sorted rows with changes applied, as `SortedTable.merge` does it."""
     if len(deletes) and len(rows):
-        position = search(rows["key"], deletes)
-        there = position < len(rows)
-        position, deletes = position[there], deletes[there]
-        rows = np.delete(rows, position[rows["key"][position] == deletes])
+        keep = np.ones(len(rows), np.bool_)
+        position = np.minimum(search(rows["key"], deletes), len(rows) - 1)
+        keep[position[rows["key"][position] == deletes]] = False
+        rows = _plain(rows)[keep].view(rows.dtype)
     if not len(upserts):
         return rows
     position = search(rows["key"], upserts["key"])
