@@ -59,7 +59,8 @@ class KernelClock:
     def deadlines(self, wall_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
         """Jiffies at which wall clock times have come, never earlier; NEVER becomes 0."""
         now, jiffies = self._wall(), self.jiffies()
-        ticks = np.ceil((wall_ns.astype(np.float64) - now) / self._tick)
+        # One more, because the tick that is on now began up to one tick ago.
+        ticks = np.ceil((wall_ns.astype(np.float64) - now) / self._tick) + 1
         answer = (np.clip(ticks, -jiffies + 1, 2.0**62) + jiffies).astype(np.uint64)
         answer[wall_ns == NEVER] = 0
         return answer
