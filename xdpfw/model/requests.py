@@ -11,7 +11,7 @@ from xdpfw.model.prefix import Family, Prefix
 
 @dataclass(frozen=True, slots=True)
 class WriteOptions:
-    """`force` overrides guards, never validation nor a foreign program. `peer`: the client's IP address, if it has one."""
+    """`force` overrides guards, never validation nor a foreign program. `peer`: the client's IP address, if any."""
 
     dry_run: bool = False
     force: bool = False

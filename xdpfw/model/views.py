@@ -114,7 +114,7 @@ class ClaimView:
 
 @dataclass(frozen=True, slots=True)
 class EntryView:
-    """`origin`, `expires_at`, `comment`, `added_at` are the longest-lived claim's; `claims` lists them all when several."""
+    """`origin`, `expires_at`, `comment`, `added_at` are the longest-lived claim's; several are all in `claims`."""
 
     prefix: str
     origin: str
