@@ -16,7 +16,7 @@ from xdpfw.policy import keys as k
 from xdpfw.policy.keys import Flags, starts
 from xdpfw.policy.ops import NEVER, Keys
 from xdpfw.policy.strings import Strings
-from xdpfw.policy.table import Records, SortedTable
+from xdpfw.policy.table import Records, SortedTable, find, merged
 
 CLAIM: dict[Family, np.dtype[Any]] = {
     family: np.dtype([("key", f"S{k.KEY_BYTES[family] + 2}"), ("expires", "i8"), ("comment", "u4"), ("added", "i8")])
@@ -78,33 +78,30 @@ def spans(table: SortedTable, prefixes: Keys) -> tuple[Records, k.Index, k.Index
     return table.spans(claim_keys(prefixes, 0), claim_keys(prefixes, 0xFFFF))
 
 
-def effective(table: SortedTable, prefixes: Keys) -> Times:
-    """The latest expiry of the claims on each of the sorted prefixes; ABSENT where there is none."""
+def on(table: SortedTable, prefixes: Keys) -> Records:
+    """The claims on sorted prefixes."""
     rows, begin, end = spans(table, prefixes)
+    return rows[k.ranges(begin, end)]
+
+
+def effective(rows: Records, prefixes: Keys) -> Times:
+    """The latest expiry of the claims (rows on these prefixes and no others) on each of the sorted prefixes; ABSENT
+    where there is none."""
     found = np.full(len(prefixes), ABSENT, np.int64)
-    expires, nth = rows["expires"], 0
-    while (more := np.flatnonzero(begin + nth < end)).size:
-        found[more] = np.maximum(found[more], expires[begin[more] + nth])
-        nth += 1
+    if len(rows):
+        claimed = prefix_keys(rows["key"])
+        first = starts(claimed)
+        whole = len(claimed) == len(prefixes) and first.all()
+        at = slice(None) if whole else k.search(prefixes, claimed[first])
+        found[at] = np.maximum.reduceat(rows["expires"], np.flatnonzero(first))
     return found
-
-
-def all_effective(table: SortedTable) -> tuple[Keys, Times]:
-    """Every prefix of a table and its latest expiry."""
-    rows = table.array()
-    if not len(rows):
-        return prefix_keys(rows["key"]), np.empty(0, np.int64)
-    found = prefix_keys(rows["key"])
-    first = starts(found)
-    if first.all():
-        return found, np.ascontiguousarray(rows["expires"])
-    return found[first], np.maximum.reduceat(rows["expires"], np.flatnonzero(first))
 
 
 def latest(rows: Records) -> Records:
     """Sorted by key, each key once: of several rows with one key the one that expires last."""
-    by_key = k.order(rows["key"])
-    rows = rows[by_key]
+    if len(rows) < 2:
+        return rows
+    rows = rows[k.order(rows["key"])]
     first = starts(rows["key"])
     if first.all():
         return rows
@@ -122,22 +119,21 @@ def apply(table: SortedTable, upserts: Records, deletes: Keys, *, longest: bool)
     if not len(upserts) and not len(deletes):
         nothing = prefix_keys(deletes)
         return TableEdit(table, nothing, upserts, deletes, added=0, refreshed=0, removed=0, kept=0)
-    there, found = table.find(upserts["key"])
+    named = distinct(k.union(upserts["key"], deletes))
+    old = on(table, named)
+    there, found = find(old, upserts["key"])
     rows = upserts.copy()
     rows["added"][found] = there["added"][found]
     if longest:
         stays = found & ((there["expires"] > rows["expires"]) | _only_forgets(there, rows))
         rows[stays] = there[stays]
-    named = distinct(k.union(rows["key"], deletes))
     written = rows[~found | (rows != there)]
-    _, present = table.find(deletes)
-    gone = deletes[present]
-    after_table = table.merge(written, gone)
-    before, after = effective(table, named), effective(after_table, named)
+    gone = deletes[find(old, deletes)[1]]
+    before, after = effective(old, named), effective(merged(old, written, gone), named)
     was, is_there = before != ABSENT, after != ABSENT
     changed = k.member(named, k.union(distinct(written["key"]), distinct(gone)))
     return TableEdit(
-        table=after_table,
+        table=table.merge(written, gone),
         touched=named[before != after],
         rows=written,
         gone=gone,

@@ -82,10 +82,10 @@ class Hits:
 
     def change(self, region: Region, sets: Sets, read_leaves: ReadLeaves) -> None:
         """Entries came or went: those that came start at 0, those that stay go on."""
-        affected = self._affected(region)
+        there = np.flatnonzero(region.there)
+        affected = self._affected(region) if len(there) else set()
         if not affected:
             return
-        there = np.flatnonzero(region.there)
         counts = np.zeros((len(region.keys), 2), np.int64)
         if len(there):
             counts[there] = counted(read_leaves, region.leaf[there])

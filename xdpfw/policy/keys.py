@@ -117,7 +117,7 @@ def search(items: Keys, wanted: Keys, side: Literal["left", "right"] = "left") -
     """`np.searchsorted` where `wanted` is sorted too, which makes it a merge of two runs when both are long: three
     times faster than binary searches for packed items of any width."""
     if len(wanted) < FEW or len(wanted) * FEW < len(items):
-        return np.searchsorted(items, wanted, side)
+        return items.searchsorted(wanted, side)
     if len(items) * FEW < len(wanted):
         after = np.searchsorted(wanted, items, "left" if side == "right" else "right")
         return np.cumsum(np.bincount(after, minlength=len(wanted) + 1)[: len(wanted)])
@@ -162,7 +162,7 @@ def union(*parts: Keys) -> Keys:
 
 def member(items: Keys, table: Keys) -> Flags:
     """Which of `items` are in the sorted `table`."""
-    if not len(table):
+    if not len(table) or not len(items):
         return np.zeros(len(items), np.bool_)
     position = np.minimum(search(table, items), len(table) - 1)
     return np.equal(table[position], items)
@@ -224,7 +224,7 @@ def depths(ends: Index) -> Index:
 
 def levels(ends: Index) -> list[tuple[Index, Index]]:
     """(indices at depth d, indices of their parents) for d = 0, 1…; the roots' parents are -1."""
-    depth = depths(ends)
+    depth = depths(ends) if len(ends) > 1 else np.zeros(len(ends), np.int64)
     if not depth.any():
         return [(np.arange(len(ends)), np.full(len(ends), -1))]
     by_depth = np.argsort(depth, kind="stable")
@@ -249,6 +249,8 @@ def parents(family: Family, keys: Keys) -> Index:
 
 def outermost(keys: Keys) -> Keys:
     """Those of sorted, unique keys that lie in no other."""
+    if len(keys) < 2:
+        return keys
     roots: Keys = keys[depths(subtree_ends(keys)) == 0]
     return roots
 
@@ -270,6 +272,8 @@ def within(prefix: Prefix) -> tuple[bytes, bytes]:
 
 def ranges(begin: Index, end: Index) -> Index:
     """begin[0] … end[0] - 1, begin[1] … end[1] - 1 and so on, in one array."""
+    if len(begin) == 1:
+        return np.arange(begin[0], end[0])
     sizes = end - begin
     offsets = np.cumsum(sizes) - sizes
     return np.repeat(begin - offsets, sizes) + np.arange(sizes.sum())

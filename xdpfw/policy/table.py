@@ -173,7 +173,8 @@ class SortedTable:
     def _runs(self, put: Index, take: Index) -> list[tuple[int, int]]:
         """Touched blocks as ranges: neighbours go together, a small block takes its neighbour along."""
         last = len(self._blocks)
-        touched = np.unique(np.concatenate((put, take)))
+        touched = np.concatenate((put, take))
+        touched = touched if len(touched) < 2 else np.unique(touched)
         if len(touched) * 4 > last:
             return [(int(touched[0]), int(touched[-1]) + 1)]
         runs: list[tuple[int, int]] = []
@@ -224,7 +225,7 @@ def _split(rows: Records) -> list[Records]:
     """Blocks of about equal size; a block that is too long only by an insert stays half empty on both sides."""
     count = -(-len(rows) // BLOCK_ROWS)
     if count <= 1:
-        return [rows] if len(rows) else []
+        return [rows] * count
     bounds = np.linspace(0, len(rows), count + 1).astype(np.int64).tolist()
     return [rows[first:last] for first, last in itertools.pairwise(bounds)]
 
@@ -236,22 +237,22 @@ def merged(rows: Records, upserts: Records, deletes: Keys) -> Records:
         position = np.minimum(search(rows["key"], deletes), len(rows) - 1)
         keep[position[rows["key"][position] == deletes]] = False
         rows = _plain(rows)[keep].view(rows.dtype)
-    if not len(upserts):
-        return rows
+    if not len(rows) or not len(upserts):
+        return rows if len(rows) else upserts
     position = search(rows["key"], upserts["key"])
-    replaced = np.zeros(len(upserts), np.bool_)
-    inside = np.flatnonzero(position < len(rows))
-    replaced[inside] = rows["key"][position[inside]] == upserts["key"][inside]
-    merged = np.empty(len(rows) + len(upserts) - int(replaced.sum()), rows.dtype)
-    new = position[~replaced] + np.arange(len(merged) - len(rows))
-    old = np.ones(len(merged), np.bool_)
-    old[new] = False
-    target = _plain(merged)
-    target[new] = _plain(upserts)[~replaced]
-    target[old] = _plain(rows)
+    at = np.minimum(position, len(rows) - 1)
+    replaced = rows["key"][at] == upserts["key"]
     if replaced.any():
-        target[np.flatnonzero(old)[position[replaced]]] = _plain(upserts)[replaced]
-    return merged
+        rows = rows.copy()
+        _plain(rows)[at[replaced]] = _plain(upserts)[replaced]
+        upserts, position = _plain(upserts)[~replaced].view(rows.dtype), position[~replaced]
+    result = np.empty(len(rows) + len(upserts), rows.dtype)
+    new = position + np.arange(len(upserts))
+    old = np.ones(len(result), np.bool_)
+    old[new] = False
+    _plain(result)[new] = _plain(upserts)
+    _plain(result)[old] = _plain(rows)
+    return result
 
 
 def _plain(rows: Records) -> npt.NDArray[np.void]:

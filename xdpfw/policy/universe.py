@@ -94,7 +94,7 @@ def owns(sets: Sets, family: Family, keys: Keys, memberships: Memberships) -> Id
     for set_id in sorted(info.id for info in sets.infos()):
         if (set_id, family) not in sets.tables:
             continue
-        expires = c.effective(sets.tables[set_id, family], keys)
+        expires = c.effective(c.on(sets.tables[set_id, family], keys), keys)
         here = np.flatnonzero(expires != c.ABSENT)
         if not len(here):
             continue
