@@ -194,7 +194,7 @@ def test_a_foreign_program_that_comes_first_in_a_race_is_left_alone(
     looks = iter([None])
     real = attaching.foreign_program
     monkeypatch.setattr(attaching, "foreign_program", lambda *args: next(looks, None) or real(*args))
-    monkeypatch.setattr(kernel, "_own_program", lambda _: foreign)
+    monkeypatch.setattr(kernel, "_own_programs", lambda: {foreign})
     with pytest.raises(Conflict, match=f"id {foreign}, name 'clock'"):
         kernel.attach("xf1", mode)
     seen = netlink.find("xf1")
@@ -226,6 +226,37 @@ def test_names_with_dots(kernel: RealKernel, wire: None) -> None:
     assert kernel.attach("xf1.42", AttachMode.NATIVE).name == "xf1.42"
     assert [attached.name for attached in kernel.attachments()] == ["xf1.42"]
     kernel.detach("xf1.42")
+
+
+def test_a_renamed_interface_keeps_its_program_and_its_counters(kernel: RealKernel, host: Host, wire: None) -> None:
+    kernel.execute(insert("203.0.113.0/24", 1), 2)
+    ip_command("link", "add", "xf2", "type", "veth", "peer", "name", "xf3")
+    kernel.attach("xf2", AttachMode.NATIVE)
+    ip_command("link", "del", "xf2")  # what is pinned under this name is to be replaced
+    before = kernel.attach("xf1", AttachMode.NATIVE)
+    send(frame("203.0.113.1"))
+    eventually(lambda: kernel.read_tally("xf1")[BLOCK_ROW, 2] == 1, "a frame is dropped")
+    ip_command("link", "set", "xf1", "down")
+    ip_command("link", "set", "xf1", "name", "xf2")
+    ip_command("link", "set", "xf2", "up")
+    assert kernel.attachments() == []  # by name: xf1 is gone, xf2 was not asked for
+    assert kernel.foreign_program("xf2") is None
+    after = kernel.attach("xf2", AttachMode.NATIVE)
+    assert (after.name, after.program_id) == ("xf2", before.program_id)
+    assert kernel.attachments() == [after]
+    send(frame("203.0.113.1"))
+    eventually(lambda: kernel.read_tally("xf2")[BLOCK_ROW, 2] == 2, "counters go on")
+    with pytest.raises(NotFound):
+        kernel.read_tally("xf1")
+    kernel.stop(detach=False)
+    again = host.kernel()
+    again.start()
+    assert again.activate() == [after]
+
+
+def test_auto_after_generic_by_choice_tries_native(kernel: RealKernel, wire: None) -> None:
+    kernel.attach("xf1", AttachMode.GENERIC)
+    assert kernel.attach("xf1", AttachMode.AUTO).mode is AttachMode.NATIVE
 
 
 def test_interfaces_are_listed_as_they_are(kernel: RealKernel, wire: None) -> None:

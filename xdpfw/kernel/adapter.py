@@ -127,9 +127,8 @@ class RealKernel:
             for name in self._pins.linked():
                 detach_link(self._pins.link(name))
             self._pins.remove()
-        for instance in self._on.values():
-            instance.maps.close()
-        self._on.clear()
+        for name in list(self._on):
+            self._close(name)
         if self._twin:
             self._twin.close()
         self._twin = None
@@ -148,20 +147,23 @@ class RealKernel:
 
     def foreign_program(self, name: str) -> ForeignProgram | None:
         seen = netlink.find(name)
-        return attaching.foreign_program(seen, self._own_program(name)) if seen else None
+        return attaching.foreign_program(seen, self._own_programs()) if seen else None
 
     def attach(self, name: str, mode: AttachMode) -> Attachment:
         seen = netlink.find(name)
         if seen is None:
             raise NotFound(f"there is no interface {name!r}")
-        if other := attaching.foreign_program(seen, self._own_program(name)):
+        if other := attaching.foreign_program(seen, self._own_programs()):
             raise attaching.conflict(name, other)
+        self._follow_rename(seen.link)
         instance = self._open(name)
         state = instance.link_state()
         if state and state[1] == seen.link.index:
-            if mode in (AttachMode.AUTO, seen.mode_of(state[0])):
+            present = seen.mode_of(state[0])
+            fell_back = present is AttachMode.GENERIC and bool(instance.maps.config["native_error"])
+            if mode is present or (mode is AttachMode.AUTO and (present is AttachMode.NATIVE or fell_back)):
                 return self._attachment(instance, seen, state[0])
-            return self._change_mode(instance, seen.link, seen.mode_of(state[0]), mode)
+            return self._change_mode(instance, seen.link, present, mode)
         try:
             self._attach_anew(instance, seen.link, mode)
         except XdpfwError:
@@ -169,6 +171,15 @@ class RealKernel:
                 self._forget(name)
             raise
         return self._attached_now(instance)
+
+    def _follow_rename(self, link: Link) -> None:
+        """An interface that was renamed while attached keeps its program; its pins follow it to its new name."""
+        for name in self._pins.linked():
+            state = link_state(self._pins.link(name))
+            if state and state[1] == link.index and name != link.name:
+                self._close(link.name)
+                self._close(name)
+                self._pins.rename(self.tables.path, name, link.name)
 
     def _change_mode(self, instance: Instance, link: Link, old: AttachMode, new: AttachMode) -> Attachment:
         """The one change with a gap: the kernel knows no way from one mode to the other."""
@@ -197,11 +208,18 @@ class RealKernel:
     def detach(self, name: str) -> None:
         if name not in self._pins.linked():
             raise NotFound(f"{name} is not attached")
-        self._open(name)
         self._forget(name)
 
     def _forget(self, name: str) -> None:
-        self._on.pop(name).remove()
+        instance = self._open(name)
+        self._close(name)
+        instance.remove()
+
+    def _close(self, name: str) -> None:
+        with self._making:
+            instance = self._on.pop(name, None)
+        if instance:
+            instance.maps.close()
 
     def attachments(self) -> list[Attachment]:
         links = {seen.link.name: seen for seen in netlink.interfaces()}
@@ -222,18 +240,19 @@ class RealKernel:
     def changes(self) -> AsyncIterator[None]:
         return netlink.changes()
 
-    def _own_program(self, name: str) -> int | None:
-        state = link_state(self._pins.link(name))
-        return state[0] if state and state[1] else None
+    def _own_programs(self) -> set[int]:
+        states = (link_state(self._pins.link(name)) for name in self._pins.linked())
+        return {state[0] for state in states if state and state[1]}
 
     def _open(self, name: str, old: Sequence[Path] = ()) -> Instance:
         """The interface's maps, opened or made; those in `old` directories are carried over where they fit."""
-        if name not in self._on:
-            home = self._pins.interface(self.tables.path, name)
-            homes = [home, *(self._pins.interface(path, name) for path in old)]
-            maps = InterfaceMaps.open(homes, self._interface_specs, self._cpus)
-            self._on[name] = Instance(name, self._pins, home, maps)
-        return self._on[name]
+        with self._making:
+            if name not in self._on:
+                home = self._pins.interface(self.tables.path, name)
+                homes = [home, *(self._pins.interface(path, name) for path in old)]
+                maps = InterfaceMaps.open(homes, self._interface_specs, self._cpus)
+                self._on[name] = Instance(name, self._pins, home, maps)
+            return self._on[name]
 
     def _load(self, instance: Instance) -> int:
         return instance.load(self.program, self.tables.descriptors())

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Collection
 
 from xdpfw.kernel import libbpf, netlink
 from xdpfw.kernel.instance import Instance
@@ -19,10 +20,10 @@ _TAKEN = (errno.EBUSY, errno.EEXIST)
 _GONE = (errno.ENODEV, errno.ENOENT)
 
 
-def foreign_program(seen: netlink.Seen, own: int | None) -> ForeignProgram | None:
-    """The XDP program on an interface, unless it is `own`."""
+def foreign_program(seen: netlink.Seen, own: Collection[int]) -> ForeignProgram | None:
+    """The XDP program on an interface, unless it is one of our `own`."""
     program = seen.link.xdp_program
-    if program is None or program == own:
+    if program is None or program in own:
         return None
     return ForeignProgram(program, libbpf.prog_name(program))
 
@@ -60,7 +61,7 @@ def _raise_if_taken(error: libbpf.Refused, link: Link) -> None:
         raise NotFound(f"there is no interface {link.name!r} any more") from error
     if error.errno in _TAKEN:
         seen = netlink.find(link.name)
-        other = foreign_program(seen, None) if seen else None
+        other = foreign_program(seen, ()) if seen else None
         raise conflict(link.name, other) from error
 
 

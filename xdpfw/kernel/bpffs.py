@@ -89,6 +89,13 @@ class Pins:
     def interface(tables: Path, interface: str) -> Path:
         return tables / f"on-{encode(interface)}"
 
+    def rename(self, tables: Path, old: str, new: str) -> None:
+        """Pins of an interface take its new name, and the place of what was pinned under it. The maps first: a link
+        without its maps would lose its counters."""
+        remove_tree(self.interface(tables, new))
+        self.interface(tables, old).rename(self.interface(tables, new))
+        self.link(old).replace(self.link(new))
+
     def unpin_link(self, interface: str) -> bool:
         """Without its pin the link detaches. False if there was none."""
         path = self.link(interface)

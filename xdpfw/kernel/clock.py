@@ -61,7 +61,7 @@ class KernelClock:
         now, jiffies = self._wall(), self.jiffies()
         # One more, because the tick that is on now began up to one tick ago.
         ticks = np.ceil((wall_ns.astype(np.float64) - now) / self._tick) + 1
-        answer = (np.clip(ticks, -jiffies + 1, 2.0**62) + jiffies).astype(np.uint64)
+        answer: npt.NDArray[np.uint64] = (np.clip(ticks, -jiffies + 1, 2.0**62) + jiffies).astype(np.uint64)
         answer[wall_ns == NEVER] = 0
         return answer
 

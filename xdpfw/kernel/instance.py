@@ -187,7 +187,6 @@ class Instance:
     def remove(self) -> None:
         self.detach()
         remove_tree(self._home)
-        self.maps.close()
 
 
 def link_state(pin: Path) -> tuple[int, int] | None:
