@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from typing import Literal
 
 from pydantic import TypeAdapter
@@ -54,30 +55,31 @@ def _precision(media: str, media_type: str) -> int:
     return 1 if media == "*/*" else 0
 
 
-async def stream(pages: AsyncIterator[Sequence[EntryView]], form: Form, etag: str, *, head: bool) -> Response:
+async def stream(pages: AsyncIterator[bytes], form: Form, etag: str, *, head: bool) -> Response:
     """The first page is fetched before the answer begins, so that an error is still a problem document. `head`: the
     body is not wanted."""
-    render = RENDERERS[form]
-    first = await anext(pages, None)
+    first = await anext(pages, b"")
     headers = {"ETag": etag, "Vary": "Accept"}
     if head:
         return Response(media_type=MEDIA_TYPES[form], headers=headers)
 
     async def chunks() -> AsyncIterator[bytes]:
-        if first is not None:
-            yield render(first)
+        yield first
         async for page in pages:
-            yield render(page)
+            yield page
 
     return StreamingResponse(chunks(), media_type=MEDIA_TYPES[form], headers=headers)
 
 
-def _text(page: Sequence[EntryView]) -> bytes:
-    return b"".join(b"%s\n" % view.prefix.encode() for view in page)
+async def text_lines(pages: AsyncIterator[Sequence[str]]) -> AsyncIterator[bytes]:
+    async for page in pages:
+        yield ("\n".join(page) + "\n").encode() if page else b""
 
 
-def _ndjson(page: Sequence[EntryView]) -> bytes:
+async def json_lines(pages: AsyncIterator[Sequence[EntryView]]) -> AsyncIterator[bytes]:
+    async for page in pages:
+        yield await asyncio.to_thread(_json_lines, page)
+
+
+def _json_lines(page: Sequence[EntryView]) -> bytes:
     return b"".join(_ENTRY.dump_json(view) + b"\n" for view in page)
-
-
-RENDERERS: dict[Form, Callable[[Sequence[EntryView]], bytes]] = {"text": _text, "ndjson": _ndjson}

@@ -31,7 +31,7 @@ from api.params import (
     Within,
 )
 from api.schemas import AddedEntry, EntriesPatch, EntryBody
-from api.streams import MEDIA_TYPES, negotiate, stream
+from api.streams import MEDIA_TYPES, json_lines, negotiate, stream, text_lines
 from xdpfw.clock import SECOND, from_datetime
 from xdpfw.model import texts
 from xdpfw.model.errors import Fault, InvalidInput
@@ -93,8 +93,11 @@ async def list_entries(
     form = negotiate(request.headers.get("accept"))
     if form == "json":
         return await firewall.entries(set, after=cursor, limit=limit, within=within, origin=origin)
-    pages = firewall.export(set, within=within, origin=origin)
-    return await stream(pages, form, etag, head=request.state.head)
+    if form == "text":
+        lines = text_lines(firewall.export_prefixes(set, within=within, origin=origin))
+    else:
+        lines = json_lines(firewall.export(set, within=within, origin=origin))
+    return await stream(lines, form, etag, head=request.state.head)
 
 
 @router.patch("/sets/{set}/entries", summary="Add and remove entries", openapi_extra=PATCH_BODY)

@@ -93,7 +93,7 @@ class Prefix:
         return int.from_bytes(self.address) >> shift == int.from_bytes(other.address) >> shift
 
     def __str__(self) -> str:
-        return str(self.network)
+        return f"{ipaddress.ip_address(self.address)}/{self.length}"
 
 
 def parse_address(text: str) -> Address:

@@ -18,6 +18,7 @@ from xdpfw.model.requests import WriteOptions
 from xdpfw.model.views import Count, EntriesWritten, EntryPage, EntryView, OperationView
 from xdpfw.policy.bulk import Bulk, parse_json, parse_ndjson, parse_text
 from xdpfw.policy.guard import shrunk, whole_family
+from xdpfw.policy.keys import texts
 from xdpfw.policy.ops import NEVER
 from xdpfw.policy.sets import Edit, Sets
 from xdpfw.service.core import Core
@@ -82,6 +83,19 @@ class EntryUseCases(Core):
             if len(found) < PAGE:
                 return
             after = found[-1].prefix
+
+    async def export_prefixes(
+        self, name: str, *, within: Prefix | None, origin: str | None
+    ) -> AsyncIterator[list[str]]:
+        """Their canonical texts alone, for lists of any size."""
+        if within or origin is not None:
+            async for page in self.export(name, within=within, origin=origin):
+                yield [view.prefix for view in page]
+            return
+        sets = self.state.sets
+        sets.info(name)
+        for family, keys in sets.iter_keys(name):
+            yield await asyncio.to_thread(texts, family, keys)
 
     async def put_entry(
         self,
