@@ -28,6 +28,8 @@ from lab.network import Network
 SMALL = 100_000
 BLOCKS = 200
 START_UPS = 10
+IDLE = 15
+"""Seconds after which a daemon counts as idle."""
 ATTACH = ("--listen", "none", "--attach", "lan1:native")
 # On disk, as in production: /run is memory, where a durable write costs nothing.
 DISK = Path("/var/tmp")
@@ -51,7 +53,7 @@ class Figure:
         reached = "" if self.goal is None else ("ok" if self.median < self.goal else "MISSED")
         spread = f"{min(self.values):.4g} … {max(self.values):.4g}"
         measured = f"{self.median:>9.4g} {self.unit:3} {spread:>20}  n={len(self.values):<4}"
-        return f"{self.name:52} {measured} {goal:>8} {reached}"
+        return f"{self.name:54} {measured} {goal:>8} {reached}"
 
     def document(self) -> dict[str, object]:
         return asdict(self) | {"median": self.median}
@@ -80,32 +82,34 @@ class Bench:
     def start(self) -> Iterator[Figure]:
         """From nothing to attached and enforcing; memory when idle."""
         with site() as daemon:
-            memory: list[float] = []
 
             def cold() -> None:
                 daemon.stop()
                 shutil.rmtree(daemon.pins)
                 shutil.rmtree(daemon.state)
 
-            empty = repeat(self.repeat, daemon.start, before=cold, after=lambda: memory.append(resident(daemon)))
+            empty = repeat(self.repeat, daemon.start, before=cold)
             yield Figure("cold serve to attached and enforcing, empty", "ms", 2000, empty)
-            yield Figure("daemon's memory, idle and empty", "MB", 120, tuple(memory))
+            time.sleep(IDLE)
+            yield from memory(daemon, "idle and empty", 120)
 
     def replace(self) -> Iterator[Figure]:
-        """Bulk replaces, single blocks beside many, starting with many."""
+        """Bulk replaces, single blocks beside many, starting with many. Every file is read as part of the time."""
         with site() as daemon:
-            small = [b"\n".join(text.split(b"\n")[:SMALL]) for text in self.lists]
-            hundred = repeat(self.repeat, alternating(daemon, small))
-            yield Figure(f"replace a set by {SMALL:,}, file to enforced", "ms", 700, hundred)
-            put(daemon, self.lists[0])
-            yield Figure(f"replace a set by {self.count:,}, file to enforced", "ms", 6000, self._million(daemon))
+            few = files(daemon, "few", [b"\n".join(text.split(b"\n")[:SMALL]) for text in self.lists])
+            many = files(daemon, "many", self.lists)
+            yield from self._bulk(daemon, f"{SMALL:,}", few, 700)
+            yield from self._bulk(daemon, f"{self.count:,} (half are other ones)", many, 6000)
             yield Figure(f"one block with {self.count:,} loaded", "ms", 5, blocks(daemon))
-            yield Figure(f"daemon's memory with {self.count:,}", "MB", 400, (resident(daemon),))
+            yield from memory(daemon, f"with {self.count:,}", 400)
             yield Figure(f"daemon's peak memory with {self.count:,}", "MB", None, (resident(daemon, "VmHWM"),))
             yield from self._starts(daemon)
 
-    def _million(self, daemon: Daemon) -> tuple[float, ...]:
-        return repeat(self.repeat, alternating(daemon, self.lists[::-1]))
+    def _bulk(self, daemon: Daemon, what: str, paths: list[Path], goal: float) -> Iterator[Figure]:
+        empty = repeat(self.repeat, lambda: put(daemon, paths[0]), before=lambda: clear(daemon))
+        yield Figure(f"load {what.partition(' ')[0]} into an empty set, file to enforced", "ms", goal, empty)
+        turns = itertools.cycle(paths[::-1])
+        yield Figure(f"replace {what}", "ms", goal, repeat(self.repeat, lambda: put(daemon, next(turns))))
 
     def _starts(self, daemon: Daemon) -> Iterator[Figure]:
         def cold() -> None:
@@ -116,14 +120,13 @@ class Bench:
         yield Figure(f"serve adopting pinned state, {self.count:,}", "ms", 2000, adopting)
         stored = repeat(self.repeat, daemon.start, before=cold)
         yield Figure(f"cold serve with {self.count:,} stored", "ms", 6000, stored)
-        yield Figure(f"daemon's memory after that start, {self.count:,}", "MB", 400, (resident(daemon),))
+        yield from memory(daemon, f"after that start, {self.count:,}", 400)
 
 
 def repeat(
     times: int,
     action: Callable[[], object],
     before: Callable[[], object] | None = None,
-    after: Callable[[], object] | None = None,
 ) -> tuple[float, ...]:
     """Milliseconds that each run of the action took."""
     values = []
@@ -133,8 +136,6 @@ def repeat(
         began = time.perf_counter()
         action()
         values.append((time.perf_counter() - began) * 1000)
-        if after:
-            after()
     return tuple(values)
 
 
@@ -156,20 +157,19 @@ def run(*arguments: str) -> None:
     subprocess.run([str(XDPFW), *arguments], stdout=subprocess.DEVNULL, check=True, timeout=60)
 
 
-def put(daemon: Daemon, listing: bytes) -> None:
-    daemon.rest.must("PUT", "sets/block/entries?force=true", listing, kind="text/plain")
+def put(daemon: Daemon, path: Path) -> None:
+    daemon.rest.must("PUT", "sets/block/entries?force=true", path.read_bytes(), kind="text/plain")
 
 
-def alternating(daemon: Daemon, lists: list[bytes]) -> Callable[[], None]:
-    paths = [daemon.state / f"list{number}" for number in range(len(lists))]
+def clear(daemon: Daemon) -> None:
+    daemon.rest.must("PUT", "sets/block/entries?force=true", b"", kind="text/plain")
+
+
+def files(daemon: Daemon, name: str, lists: list[bytes]) -> list[Path]:
+    paths = [daemon.state / f"{name}{number}" for number in range(len(lists))]
     for path, listing in zip(paths, lists, strict=True):
         path.write_bytes(listing)
-    turns = itertools.cycle(paths)
-
-    def replace() -> None:
-        put(daemon, next(turns).read_bytes())
-
-    return replace
+    return paths
 
 
 def blocks(daemon: Daemon) -> tuple[float, ...]:
@@ -189,6 +189,23 @@ def resident(daemon: Daemon, field: str = "VmRSS") -> float:
     raise RuntimeError(f"no {field}")
 
 
+def mapped_tables(daemon: Daemon) -> float:
+    """Megabytes of the packet path's tables that the daemon has mapped: the kernel's, which stay when it ends."""
+    assert daemon.process is not None
+    total, table = 0, False
+    for line in Path(f"/proc/{daemon.process.pid}/smaps").read_text().splitlines():
+        if "-" in line.split()[0]:
+            table = line.endswith("bpf-map")
+        elif table and line.startswith("Rss:"):
+            total += int(line.split()[1])
+    return total * 1024 / 1e6
+
+
+def memory(daemon: Daemon, when: str, goal: float) -> Iterator[Figure]:
+    yield Figure(f"daemon's memory, {when}", "MB", goal, (resident(daemon),))
+    yield Figure("  of that, tables of the packet path", "MB", None, (mapped_tables(daemon),))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="script/bench", description="Times and memory of the control plane.")
     parser.add_argument("--json", action="store_true", help="one document instead of a table")
@@ -200,7 +217,7 @@ def main() -> int:
         parser.error("needs root: sudo script/bench")
     machine = f"{platform.release()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
     if not wish.json:
-        print(f"{machine}\n{'':52} {'median':>9} {'':3} {'least … most':>20}")
+        print(f"{machine}\n{'':54} {'median':>9} {'':3} {'least … most':>20}")
     figures = []
     for name, group in Bench(wish.count, wish.repeat).all().items():
         if wish.only in (None, name):
