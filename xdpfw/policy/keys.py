@@ -88,14 +88,27 @@ def is_host(keys: Keys) -> Flags:
 
 def order(items: Keys) -> Index:
     """Indices that sort packed items of any width; stable."""
+    words = _words(items)
+    found = np.argsort(words[0])
+    first = words[0][found]
+    tied = first[1:] == first[:-1]
+    if not tied.any():
+        return found
+    # Only what the first eight octets leave undecided is sorted by the rest.
+    open_ = np.zeros(len(items), np.bool_)
+    open_[1:] |= tied
+    open_[:-1] |= tied
+    rows = np.sort(found[open_])
+    found[open_] = rows[np.lexsort([word[rows] for word in reversed(words)])]
+    return found
+
+
+def _words(items: Keys) -> list[npt.NDArray[np.uint64]]:
+    """Packed items as numbers of eight octets, the most significant first."""
     width = items.dtype.itemsize
-    if width <= 8:
-        return np.argsort(ordinals(items), kind="stable")
-    # Sorting by 64-bit words is several times faster than comparing strings.
-    padded = np.zeros((len(items), -(-width // 8) * 8), np.uint8)
-    padded[:, :width] = octets(items)
-    words = padded.view(">u8").astype(np.uint64)
-    return np.lexsort(words.T[::-1])
+    filled = np.zeros((len(items), -(-width // 8) * 8), np.uint8)
+    filled[:, :width] = octets(items)
+    return [np.ascontiguousarray(column, np.uint64) for column in filled.view(">u8").T]
 
 
 def ordinals(items: Keys) -> npt.NDArray[Any]:
@@ -157,7 +170,11 @@ def unique(items: Keys) -> Keys:
 def union(*parts: Keys) -> Keys:
     """Sorted union of sorted, unique arrays of one width."""
     filled = [part for part in parts if len(part)]
-    return unique(np.concatenate(filled)) if len(filled) > 1 else (filled[0] if filled else parts[0])
+    if len(filled) < 2:
+        return filled[0] if filled else parts[0]
+    # A stable sort merges runs that are sorted already.
+    merged = np.sort(np.concatenate(filled), kind="stable")
+    return merged[starts(merged)]
 
 
 def member(items: Keys, table: Keys) -> Flags:
