@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import ipaddress
 import json
 import pickle
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.strategies import prefixes
 from xdpfw.model.errors import Unreadable
 from xdpfw.model.prefix import FAMILIES, InvalidPrefix, Prefix
+from xdpfw.policy import bulk_text
 from xdpfw.policy import keys as k
 from xdpfw.policy.bulk import UNSET, Bulk, parse_json, parse_ndjson, parse_text
 from xdpfw.policy.ops import NEVER
@@ -87,12 +90,23 @@ ODD = [
 ]
 
 LINES = st.one_of(
+    st.lists(st.sampled_from(("", "0", "1", "ffff", "Db8", "00a0")), max_size=9).map(":".join),
+    st.integers(0, 2**128 - 1).map(lambda number: str(ipaddress.IPv6Address(number))),
     st.sampled_from(ODD),
     prefixes().map(str),
     prefixes().map(lambda prefix: str(prefix.network.network_address)),
     st.text("0123456789./: abcf", max_size=24),
     st.text(max_size=8).filter(lambda text: not set(text) & set("\n#;")),
 )
+
+
+@pytest.fixture(autouse=True, scope="module", params=[(0, 64), (1 << 30, 1 << 20)], ids=["together", "one by one"])
+def ways_to_read(request: pytest.FixtureRequest) -> Iterator[None]:
+    """IPv6 lines all at once, in small pieces; and each by itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bulk_text, "FEW", request.param[0])
+        patch.setattr(bulk_text, "PIECE", request.param[1])
+        yield
 
 
 def expected(lines: list[str]) -> tuple[set[Prefix], list[int]]:
@@ -120,6 +134,7 @@ def check(bulk: Bulk, good: set[Prefix], bad: list[int]) -> None:
         assert (k.unique(bulk.rows[family].keys) == bulk.rows[family].keys).all()
 
 
+@settings(max_examples=300, deadline=None)
 @given(st.lists(LINES, max_size=30), st.sampled_from(("\n", "\r\n")), st.booleans())
 def test_text_means_what_its_lines_mean(lines: list[str], newline: str, bom: bool) -> None:
     lines = [line.replace("\n", "") for line in lines]
