@@ -276,7 +276,8 @@ def test_inserts_before_a_failure_are_undone(kernel: RealKernel, monkeypatch: py
     )
     assert cause(kernel, "203.0.113.1") == cause(kernel, "2001:db8::1") == Reason.DEFAULT
     assert [fill.used for fill in kernel.fill()] == [0, 0, 0, 0]
-    assert not (kernel.tables.directory["state"] != layouts.FREE).any()
+    listed = kernel.tables.listed(layouts.INSERTING, layouts.LIVE, layouts.DELETING)
+    assert [len(keys) for keys, _ in listed.values()] == [0, 0]
 
 
 def _refuse(_: int) -> None:

@@ -208,10 +208,10 @@ def test_a_slot_with_a_new_tenant_says_so(kernel: RealKernel) -> None:
 def test_talkers_who_fell_silent_make_room(kernel: RealKernel) -> None:
     """Heat that was gathered long ago halves at each challenge; a talker in use cools by one."""
     bench = Bench(kernel, replace(SMALL, talkers=4))
-    live = bench.own.maps["talkers"].view["way"].reshape(-1)
     for number in range(4):
         bench.run(spoofed(number), 1000)
-    live["last_seen"] -= 10_000
+    with bench.own.maps["talkers"].mapped() as live:
+        live["way"]["last_seen"] -= 10_000
     for _ in range(4 * 16):
         bench.run(frame("192.0.2.1"))
         if "192.0.2.1" in counts(bench):
@@ -250,7 +250,8 @@ def test_cpus_that_share_a_part_of_the_leaf_counters_lose_nothing(host: Host, mo
     monkeypatch.setattr(maps, "LEAF_COUNTER_BYTES", 1)
     kernel = host.kernel()
     plain.start(kernel)
-    assert kernel.tables.leaf_counters.shape[0] == 1
+    assert kernel.tables.control["leaf_shards"] == 1
+    assert kernel.tables.maps["leaf_counters"].spec.entries == kernel.tables.ids
     assert bool(kernel.tables.control["shared_shards"]) is (possible_cpus() > 1)
     kernel.execute(insert("203.0.113.0/24", 1), 2)
     bench, data = Bench(kernel), frame("203.0.113.1")

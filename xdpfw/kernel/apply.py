@@ -83,10 +83,10 @@ class Applier:
                 records = np.zeros(len(ids), layouts.MEMBERSHIP)
                 records["class"], records["next"] = classes, nexts
                 records["deadline"] = self._clock.deadlines(deadlines)
-                self._tables.view("membership")[ids] = records
+                self._tables.maps["membership"].write(ids, records)
             case WriteLeaves(generation, ids, memberships):
                 self._before_writing(generation)
-                self._tables.leaf(generation)[ids] = memberships
+                self._tables.write_leaves(generation, ids, memberships)
             case WritePolicy(generation, policy, vectors):
                 self._before_writing(generation)
                 self._write_policy(generation, policy)
@@ -103,7 +103,7 @@ class Applier:
             case Grace():
                 self.grace()
             case ClearLeaves(ids):
-                self._tables.leaf_counters[:, ids] = 0
+                self._tables.clear_counts(ids)
 
     # generations
 
@@ -128,7 +128,7 @@ class Applier:
         record["default_drop"] = policy.default is Verdict.DROP
         record["monitor"] = policy.mode is PolicyMode.MONITOR
         record["ethertypes"][: len(policy.ethertypes)] = policy.ethertypes
-        self._tables.view("policy")[generation] = record
+        self._tables.policies[generation] = record
 
     # prefixes
 
@@ -143,9 +143,9 @@ class Applier:
             if error is not None:
                 for other, undo_keys in done:
                     self._delete_from(other, family, undo_keys)
-                self._tables.mark(leaves, layouts.FREE)
+                self._tables.list_leaves(family, keys, leaves, layouts.FREE)
                 raise _explain(error, table) from error
-        self._tables.mark(leaves, layouts.LIVE)
+        self._tables.list_leaves(family, keys, leaves, layouts.LIVE)
 
     def _insert_into(self, table: Map, keys: Keys, leaves: Ids) -> tuple[int, libbpf.Refused | None]:
         values = np.ascontiguousarray(leaves, np.uint32)
@@ -164,10 +164,10 @@ class Applier:
         return len(keys), None
 
     def _delete(self, family: Family, keys: Keys, leaves: Ids) -> None:
-        self._tables.mark(leaves, layouts.DELETING)
+        self._tables.list_leaves(family, keys, leaves, layouts.DELETING)
         for table, chosen_keys, _ in self._split(family, keys, leaves):
             self._delete_from(table, family, chosen_keys)
-        self._tables.mark(leaves, layouts.FREE)
+        self._tables.list_leaves(family, keys, leaves, layouts.FREE)
 
     def _delete_from(self, table: Map, family: Family, keys: Keys) -> None:
         """A key that is not there is as good as deleted."""
@@ -196,14 +196,14 @@ class Applier:
         """
         for family, (keys, leaves) in self._tables.listed(layouts.INSERTING, layouts.DELETING).items():
             there = self._hosts_there(family, keys)
-            self._tables.mark(leaves[there], layouts.LIVE)
+            self._tables.list_leaves(family, keys[there], leaves[there], layouts.LIVE)
             self._insert(family, keys[~there], leaves[~there])
         self.fill = dict.fromkeys(self.fill, 0)
         for family, (keys, leaves) in self._tables.listed(layouts.LIVE).items():
             for table, chosen, _ in self._split(family, keys, leaves):
                 self.fill[table.spec.name] = len(chosen)
         self.grace()
-        self._tables.leaf_counters[:, self._tables.directory["state"] != layouts.LIVE] = 0
+        self._tables.clear_free_counts()
 
     def _hosts_there(self, family: Family, keys: Keys) -> npt.NDArray[np.bool_]:
         """Which keys are hosts that the hash holds. Writing one again would free its element for reuse under a packet's

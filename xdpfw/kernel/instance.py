@@ -78,15 +78,16 @@ class InterfaceMaps:
 
     def read_tally(self) -> npt.NDArray[np.uint64]:
         """(causes, 6) summed over CPUs."""
-        parts = self.maps["tally"].view.view("u8").reshape(-1, CAUSES, len(layouts.TALLY.names or ()) + 1)
+        with self.maps["tally"].mapped() as tally:
+            parts = tally.view("u8").reshape(-1, CAUSES, len(layouts.TALLY.names or ()) + 1)
         summed: npt.NDArray[np.uint64] = parts.sum(0, dtype=np.uint64)
         return summed[:, : len(TALLY_COLUMNS)]
 
     def read_talkers(self, clock: KernelClock) -> npt.NDArray[Any]:
         """dtype TALKER. A slot that changed hands while it was copied is read again, and at last left out."""
-        live = self.maps["talkers"].view["way"].reshape(-1)
-        slots = np.flatnonzero(live["epoch"] == self.config["epoch"])
-        slots, copied = _consistent(live, slots)
+        with self.maps["talkers"].mapped() as buckets:
+            live = buckets["way"].reshape(-1)
+            slots, copied = _consistent(live, np.flatnonzero(live["epoch"] == self.config["epoch"]))
         talkers = np.zeros(len(slots), TALKER)
         talkers["address"] = copied["address"]
         talkers["slot"] = slots

@@ -7,6 +7,8 @@ import errno
 import hashlib
 import mmap
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from xdpfw.model.policy import MAX_ROWS
 from xdpfw.model.reason import MAX_REASONS
 
 View = npt.NDArray[Any]
+Indexes = npt.NDArray[np.integer[Any]]
 
 HASH, ARRAY, LPM_TRIE, ARRAY_OF_MAPS = 1, 2, 11, 12
 NO_PREALLOC, MMAPABLE = 1 << 0, 1 << 10
@@ -30,6 +33,10 @@ INDEX = np.dtype("u4")
 LEAF_COUNTER_BYTES = 256 << 20
 TALKER_BYTES = 64 << 20
 """Budgets for tables with a part for each CPU: of all leaf counters, of one interface's talkers."""
+
+KEPT_BYTES = 8 << 20
+FEW = 256
+"""Records that cost less to read or write one by one than to map a large array for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,10 @@ class MapSpec:
     value: np.dtype[Any]
     entries: int
     setting: str = ""
+
+    @property
+    def bytes(self) -> int:
+        return self.entries * self.value.itemsize
 
     @property
     def flags(self) -> int:
@@ -107,11 +118,16 @@ PROGRAM_MAPS = [spec.name for spec in [*shared_specs(Limits(), 1), *interface_sp
 
 
 class Map:
-    """One map, open. `view`: an array map's records, the kernel's own memory (shared, live); empty for other kinds."""
+    """One map, open. Arrays are the kernel's own memory, shared and live.
+
+    `view`: all records of an array of at most KEPT_BYTES, mapped for good. A larger one would count as this process's
+    memory from the first moment, so it is mapped for a moment (`mapped`), or read and written record by record.
+    """
 
     def __init__(self, spec: MapSpec, fd: int) -> None:
         self.spec, self.fd = spec, fd
-        self.view: View = _view(spec, fd) if spec.kind == ARRAY else np.empty(0, spec.value)
+        self._kept = spec.kind == ARRAY and spec.bytes <= KEPT_BYTES
+        self.view: View = _map_memory(spec, fd) if self._kept else np.empty(0, spec.value)
 
     @classmethod
     def create(cls, spec: MapSpec) -> Map:
@@ -123,17 +139,45 @@ class Map:
             if error.errno not in (errno.ENOMEM, errno.E2BIG):
                 raise
             hint = f"; lower the limit {spec.setting}" if spec.setting else ""
-            need = spec.entries * size >> 20
-            raise MapFull(f"no memory for the map {spec.name}: {spec.entries} entries, {need} MB{hint}") from error
+            raise MapFull(
+                f"no memory for the map {spec.name}: {spec.entries} entries, {spec.bytes >> 20} MB{hint}"
+            ) from error
         return cls(spec, fd)
+
+    @contextmanager
+    def mapped(self) -> Iterator[View]:
+        """All records of an array. Do not keep a reference to them."""
+        yield self.view if self._kept else _map_memory(self.spec, self.fd)
+
+    def read(self, at: Indexes) -> View:
+        """Copies of some records of an array."""
+        if self._kept or len(at) > FEW:
+            with self.mapped() as records:
+                return records[at]
+        copies = np.empty(len(at), self.spec.value)
+        for position, index in enumerate(at.tolist()):
+            libbpf.map_lookup(self.fd, libbpf.u32(index), copies[position : position + 1])
+        return copies
+
+    def write(self, at: Indexes, records: View) -> None:
+        """Raises IndexError, and then nothing is written."""
+        if len(at) and int(at.max()) >= self.spec.entries:
+            raise IndexError(f"record {at.max()} of {self.spec.name}, which has {self.spec.entries}")
+        if self._kept or len(at) > FEW:
+            with self.mapped() as live:
+                live[at] = records
+            return
+        for position, index in enumerate(at.tolist()):
+            libbpf.map_update(self.fd, libbpf.u32(index), records[position : position + 1])
 
     def close(self) -> None:
         """A reader who is at it just then finds zeros: its descriptor may mean something else a moment later."""
         self.view = np.zeros(len(self.view), self.spec.value)
         os.close(self.fd)
+        self.fd = -1
 
 
-def _view(spec: MapSpec, fd: int) -> View:
-    length = -(-spec.entries * spec.value.itemsize // mmap.PAGESIZE) * mmap.PAGESIZE
+def _map_memory(spec: MapSpec, fd: int) -> View:
+    length = -(-spec.bytes // mmap.PAGESIZE) * mmap.PAGESIZE
     memory = mmap.mmap(fd, length, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
     return np.frombuffer(memory, spec.value, spec.entries)

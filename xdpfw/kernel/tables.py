@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,86 +85,94 @@ class Tables:
     def descriptors(self) -> dict[str, int]:
         return {name: opened.fd for name, opened in self.maps.items()}
 
-    # views
-
-    def view(self, name: str) -> View:
-        return self.maps[name].view
+    # small tables, as views
 
     @property
     def meta(self) -> Any:
-        return self.view("meta")[0]
+        return self.maps["meta"].view[0]
 
     @property
     def control(self) -> Any:
-        return self.view("control")[0]
+        return self.maps["control"].view[0]
 
     @property
     def generation(self) -> int:
         return int(self.control["generation"])
 
-    def leaf(self, generation: int) -> npt.NDArray[np.uint32]:
-        memberships: npt.NDArray[np.uint32] = self.view("leaf")["membership"].reshape(2, self.ids)[generation]
-        return memberships
+    @property
+    def policies(self) -> View:
+        return self.maps["policy"].view
 
     def vector(self, generation: int) -> npt.NDArray[np.uint64]:
-        vectors: npt.NDArray[np.uint64] = self.view("vector").reshape(2, MAX_CLASSES)[generation]
+        vectors: npt.NDArray[np.uint64] = self.maps["vector"].view.reshape(2, MAX_CLASSES)[generation]
         return vectors
 
-    @property
-    def leaf_counters(self) -> View:
-        """(shards, leaf ids)"""
-        return self.view("leaf_counters").reshape(-1, self.ids)
+    # large tables
 
-    @property
-    def directory(self) -> View:
-        return self.view("directory")
+    def write_leaves(self, generation: int, leaves: Ids, memberships: Ids) -> None:
+        if len(leaves) and int(leaves.max()) >= self.ids:
+            raise IndexError(f"leaf {leaves.max()} of {self.ids}")
+        records = np.zeros(len(leaves), layouts.LEAF)
+        records["membership"] = memberships
+        self.maps["leaf"].write(generation * self.ids + leaves.astype(np.int64), records)
+
+    def memberships_of(self, leaves: Ids) -> Ids:
+        """In the generation in force."""
+        records = self.maps["leaf"].read(self.generation * self.ids + leaves.astype(np.int64))
+        return np.ascontiguousarray(records["membership"])
 
     def counts_of(self, leaves: Ids) -> npt.NDArray[np.uint64]:
         """(n, 2): packets and bytes, summed over the shards."""
-        shards = self.view("leaf_counters").view("u8").reshape(-1, self.ids, 2)
         summed = np.zeros((len(leaves), 2), np.uint64)
-        for shard in shards:
-            summed += shard[leaves]
+        for at in self._in_shards(leaves):
+            summed += self.maps["leaf_counters"].read(at).view("u8").reshape(-1, 2)
         return summed
+
+    def clear_counts(self, leaves: Ids) -> None:
+        for at in self._in_shards(leaves):
+            self.maps["leaf_counters"].write(at, np.zeros(len(at), layouts.LEAF_COUNTER))
+
+    def preload_counts(self, leaves: Ids, counts: npt.NDArray[np.uint64]) -> None:
+        """Counts to go on from, for leaves that no packet counts at yet. `counts`: (n, 2)"""
+        records = np.ascontiguousarray(counts, np.uint64).view(layouts.LEAF_COUNTER).reshape(-1)
+        self.maps["leaf_counters"].write(leaves, records)
+
+    def clear_free_counts(self) -> None:
+        """Of all leaves that are not in the directory; no packet may be at one of them any more."""
+        with self.maps["directory"].mapped() as directory, self.maps["leaf_counters"].mapped() as counters:
+            free = directory["state"] == layouts.FREE
+            for shard in counters.reshape(-1, self.ids):
+                shard[free & (shard["packets"] != 0)] = 0
+
+    def _in_shards(self, leaves: Ids) -> Iterator[npt.NDArray[np.int64]]:
+        for shard in range(self.maps["leaf_counters"].spec.entries // self.ids):
+            yield shard * self.ids + leaves.astype(np.int64)
 
     # what is in them
 
     def listed(self, *states: int) -> dict[Family, tuple[Keys, Ids]]:
         """Prefixes in the directory in one of these states with their leaf ids, keys sorted."""
-        return self.list_directory(self.directory, states)
-
-    @staticmethod
-    def list_directory(directory: View, states: Sequence[int]) -> dict[Family, tuple[Keys, Ids]]:
-        found: dict[Family, tuple[Keys, Ids]] = {}
-        wanted = np.isin(directory["state"], states)
-        for family in FAMILIES:
-            leaves = np.flatnonzero(wanted & (directory["family"] == family)).astype(np.uint32)
-            keys = keys_of_rows(family, directory[leaves])
-            order = np.argsort(keys, kind="stable")
-            found[family] = keys[order], leaves[order]
-        return found
+        with self.maps["directory"].mapped() as directory:
+            return list_directory(directory, states)
 
     def list_leaves(self, family: Family, keys: Keys, leaves: Ids, state: int) -> None:
         """Note in the directory what is about to be done, or was done, to prefixes."""
-        self.directory[leaves] = directory_rows(family, keys, state)
-
-    def mark(self, leaves: Ids, state: int) -> None:
-        self.directory["state"][leaves] = state
+        self.maps["directory"].write(leaves, directory_rows(family, keys, state))
 
     def directory_now(self) -> Directory:
         found = self.listed(layouts.LIVE)
-        in_force = self.leaf(self.generation)
         return Directory(
             {family: keys for family, (keys, _) in found.items()},
             {family: leaves for family, (_, leaves) in found.items()},
-            {family: in_force[leaves] for family, (_, leaves) in found.items()},
+            {family: self.memberships_of(leaves) for family, (_, leaves) in found.items()},
         )
 
     def referenced(self) -> tuple[Ids, Ids]:
         """Memberships and classes that the generation in force can reach."""
-        members = self.view("membership")
-        live = self.directory["state"] == layouts.LIVE
-        pending = np.unique(self.leaf(self.generation)[live])
+        with self.maps["membership"].mapped() as live:
+            members = live.copy()
+        held = np.concatenate([leaves for _, leaves in self.listed(layouts.LIVE).values()])
+        pending = np.unique(self.memberships_of(held))
         reached = np.zeros(len(members), bool)
         reached[0] = True
         while len(pending):
@@ -173,6 +181,18 @@ class Tables:
             pending = following[~reached[following]]
         ids = np.flatnonzero(reached).astype(np.uint32)
         return ids, np.unique(members["class"][ids]).astype(np.uint32)
+
+
+def list_directory(directory: View, states: Sequence[int]) -> dict[Family, tuple[Keys, Ids]]:
+    """Prefixes in one of these states with their leaf ids, per family, keys sorted."""
+    found: dict[Family, tuple[Keys, Ids]] = {}
+    wanted = np.isin(directory["state"], states)
+    for family in FAMILIES:
+        leaves = np.flatnonzero(wanted & (directory["family"] == family)).astype(np.uint32)
+        keys = keys_of_rows(family, directory[leaves])
+        order = np.argsort(keys, kind="stable")
+        found[family] = keys[order], leaves[order]
+    return found
 
 
 def _fits(meta: Map, layout: int) -> bool:

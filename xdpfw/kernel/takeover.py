@@ -13,7 +13,7 @@ from xdpfw.kernel import layouts, libbpf
 from xdpfw.kernel.bpffs import Pins
 from xdpfw.kernel.keys import as_bytes
 from xdpfw.kernel.maps import Map, shared_specs
-from xdpfw.kernel.tables import Tables
+from xdpfw.kernel.tables import Tables, list_directory
 from xdpfw.model.limits import Limits
 from xdpfw.model.prefix import FAMILIES
 
@@ -61,19 +61,17 @@ class _Counted:
             self.readable = bool(meta["ready"] and meta["records"] == layouts.RECORDS)
 
     def copy_to(self, tables: Tables) -> None:
-        directory = self._maps["directory"].view
-        counters = self._maps["leaf_counters"].view.reshape(-1, len(directory))
-        then = Tables.list_directory(directory, (layouts.LIVE, layouts.DELETING))
-        now = tables.listed(layouts.LIVE)
-        for family in FAMILIES:
-            old_keys, old_leaves = then[family]
-            keys, leaves = now[family]
-            _, at_old, at_new = np.intersect1d(
-                _fixed(as_bytes(family, old_keys)), _fixed(as_bytes(family, keys)), True, True
-            )
-            for column in ("packets", "bytes"):
-                sums = counters[column][:, old_leaves[at_old]].sum(0, dtype=np.uint64)
-                tables.leaf_counters[column][0, leaves[at_new]] = sums
+        with self._maps["directory"].mapped() as directory, self._maps["leaf_counters"].mapped() as live:
+            then = list_directory(directory, (layouts.LIVE, layouts.DELETING))
+            counters = live.view("u8").reshape(-1, len(directory), 2)
+            now = tables.listed(layouts.LIVE)
+            for family in FAMILIES:
+                old_keys, old_leaves = then[family]
+                keys, leaves = now[family]
+                _, at_old, at_new = np.intersect1d(
+                    _fixed(as_bytes(family, old_keys)), _fixed(as_bytes(family, keys)), True, True
+                )
+                tables.preload_counts(leaves[at_new], counters[:, old_leaves[at_old]].sum(0, dtype=np.uint64))
 
     def close(self) -> None:
         for opened in self._maps.values():
