@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The API as its clients meet it: over a real socket, on the fake kernel and on the real one.
+"""The API as its clients meet it: over a real socket, on the fake kernel with a store in memory, and on the real kernel
+with a store on disk.
 
 Every test of this directory that asks for `api` runs twice. One server per module and kernel listens; each test has a
 firewall of its own behind it.
@@ -13,7 +14,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,8 +29,12 @@ from tests.wire import make_pair, private_namespace
 from xdpfw.kernel.fake import FakeKernel, fake_link
 from xdpfw.kernel.port import Kernel
 from xdpfw.model.limits import Limits
+from xdpfw.model.policy import Entry
+from xdpfw.policy.sets import Sets
 from xdpfw.service import Firewall
 from xdpfw.store.memory import MemoryStore
+from xdpfw.store.port import Saved
+from xdpfw.store.sqlite import SqliteStore
 
 T = TypeVar("T")
 WAN, LAN = "wan0", "lan0"
@@ -88,7 +93,7 @@ class Api:
     host: Host
     firewall: Firewall
     kernel: Any
-    store: MemoryStore
+    store: Any
     tokens: Tokens
     real: bool
     client: httpx.Client = field(init=False)
@@ -130,6 +135,13 @@ class Api:
     def revision(self) -> int:
         return int(self.get("status")["revision"])
 
+    def saved(self) -> Saved:
+        """What a daemon that starts now would find."""
+        if isinstance(self.store, MemoryStore):
+            return self.store.load()
+        with closing(SqliteStore(self.store.path)) as reader:
+            return reader.load()
+
     @contextmanager
     def nothing_changes(self) -> Iterator[None]:
         """Neither the revision, nor what is stored, nor the tables of the packet path, nor any entity tag."""
@@ -141,11 +153,15 @@ class Api:
         names = ("interfaces", "sets", "policy", *(f"sets/{view['name']}" for view in self.get("sets")["items"]))
         tags = {name: ok(self.client.get(name)).headers["etag"] for name in names}
         entries = {view["name"]: self.prefixes(view["name"]) for view in self.get("sets")["items"]}
-        saved = self.store.load()
-        stored = (saved.revision, id(saved.sets), saved.policy, saved.interfaces)
+        saved = self.saved()
+        stored = (saved.revision, saved.policy, saved.interfaces, [_content(saved.sets, name) for name in entries])
         done = () if self.real else (self.kernel.map_operations,)
         attached = sorted((a.name, a.program_id) for a in self.kernel.attachments())
         return self.revision, tags, entries, stored, done, attached
+
+
+def _content(sets: Sets, name: str) -> list[Entry]:
+    return sets.entries(name, after=None, limit=100_000)
 
 
 def ok(response: httpx.Response) -> httpx.Response:
@@ -225,7 +241,8 @@ def fake(fake_host: Host) -> Iterator[Api]:
 
 @contextmanager
 def _api(host: Host) -> Iterator[Api]:
-    kernel, store = host.make_kernel(), MemoryStore()
+    kernel = host.make_kernel()
+    store = MemoryStore() if isinstance(kernel, FakeKernel) else SqliteStore(host.directory / kernel.instance / "db")
     firewall = Firewall(kernel, store, limits=LIMITS)
     tokens = Tokens(store)
     host.show(firewall, tokens)

@@ -52,10 +52,11 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         """Open or make the database; its directory and itself are for this user alone. Raises StoreError."""
-        self._path = path
+        self.path = path
         self._lock = threading.Lock()
         self._overlay: Counter[Table] = Counter()
         self._origins_saved = self._comments_saved = 1
+        self._unused: list[tuple[str, int]] = []
         with self._errors():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Made here, because SQLite would make it readable for others. The log beside it takes over its mode.
@@ -83,9 +84,9 @@ class SqliteStore:
         try:
             yield
         except sqlite3.Error as error:
-            raise StoreError(_advice(self._path, error)) from error
+            raise StoreError(_advice(self.path, error)) from error
         except OSError as error:
-            raise StoreError(f"{self._path}: {error.strerror}; check the disk and the owner of --state-dir") from error
+            raise StoreError(f"{self.path}: {error.strerror}; check the disk and the owner of --state-dir") from error
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -150,16 +151,18 @@ class SqliteStore:
         return SortedTable.of(records).merge(written, gone).array()
 
     def _texts(self, table: str, used: Iterable[int]) -> dict[int, str]:
-        """Those that some claim uses. The others are forgotten: their numbers may be given out again."""
+        """Those that some claim uses. The others go with the next change: their numbers may be given out again."""
         texts: dict[int, str] = dict(self._db.execute(f"SELECT id, text FROM {table}"))
         unused = texts.keys() - set(map(int, used))
-        self._db.executemany(f"DELETE FROM {table} WHERE id = ?", [(number,) for number in unused])
+        self._unused += [(table, number) for number in unused]
         return {number: text for number, text in texts.items() if number not in unused}
 
     # writing
 
     def save(self, change: StoredChange) -> None:
         with self._transaction():
+            for table, number in self._unused:
+                self._db.execute(f"DELETE FROM {table} WHERE id = ?", (number,))
             self._db.execute("UPDATE state SET revision = ?", (change.revision,))
             if change.policy:
                 self._db.execute("UPDATE state SET policy = ?", (_policy_text(change.policy),))
@@ -172,6 +175,7 @@ class SqliteStore:
             self._save_epochs(change.epochs or {})
             saved = self._save_edit(change.edit) if change.edit else None
         # Only now: what was rolled back was not saved.
+        self._unused.clear()
         if saved:
             self._overlay = saved.overlay
             self._origins_saved, self._comments_saved = saved.origins, saved.comments
