@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from tests.unit.model_tables import ModelTables, nothing_found
 from tests.unit.strategies import QUARTER, claims, prefixes
 from xdpfw.model.limits import Limits
-from xdpfw.model.policy import ALLOW, BLOCK, Policy, Row
+from xdpfw.model.policy import ALLOW, BLOCK, Claim, Policy, Row
 from xdpfw.model.prefix import FAMILIES, Address, Prefix
 from xdpfw.model.reason import Verdict
 from xdpfw.policy import keys as k
@@ -124,7 +124,13 @@ class Harness:
 EDITS = st.one_of(
     st.tuples(st.just("upsert"), st.sampled_from(NAMES), st.lists(claims(), min_size=1, max_size=4), st.booleans()),
     st.tuples(st.just("remove"), st.integers(0, 10**6), st.integers(1, 3)),
-    st.tuples(st.just("replace"), st.sampled_from(NAMES), st.lists(prefixes(), max_size=8), st.booleans()),
+    st.tuples(st.just("replace"), st.sampled_from(NAMES), st.lists(prefixes(), max_size=8)),
+    st.tuples(
+        st.just("import"),
+        st.sampled_from(NAMES),
+        st.lists(prefixes(), min_size=1, max_size=12),
+        st.lists(st.tuples(st.sampled_from(NAMES), claims(), st.booleans()), max_size=4),
+    ),
     st.tuples(st.just("expire"), st.integers(0, 12)),
     st.tuples(st.just("policy"), st.sampled_from(POLICIES)),
     st.tuples(st.just("drop"), st.booleans()),
@@ -143,12 +149,10 @@ def apply(harness: Harness, step: tuple[object, ...], times: tuple[int, ...]) ->
             name = rng.choice(NAMES)
             held = [k.prefix_of(f, key) for f, keys in harness.sets.iter_keys(name) for key in keys]
             harness.change(harness.sets.remove(name, rng.sample(held, min(count, len(held)))), times)
-        case ("replace", str(name), list(found), bool(in_pieces)):
-            edit = harness.sets.replace(name, bulk_of(found), origin=None, now=0, base=harness.sets)
-            if in_pieces:
-                replace_in_pieces(harness, edit, times)
-            else:
-                harness.change(edit, times)
+        case ("replace", str(name), list(found)):
+            harness.change(harness.sets.replace(name, bulk_of(found), origin=None, now=0, base=harness.sets), times)
+        case ("import", str(name), list(found), list(meanwhile)):
+            in_pieces(harness, name, bulk_of(found), meanwhile, times)
         case ("expire", int(quarter)):
             harness.change(harness.sets.expire(quarter * QUARTER), tuple(t for t in times if t >= quarter * QUARTER))
         case ("policy", Policy() as policy):
@@ -168,13 +172,25 @@ def apply(harness: Harness, step: tuple[object, ...], times: tuple[int, ...]) ->
             aborted(harness, harness.sets.upsert(name, added, longest=True), done, times)
 
 
-def replace_in_pieces(harness: Harness, edit: Edit, times: tuple[int, ...]) -> None:
-    addresses = probes(k.prefix_of(f, key) for f in FAMILIES for key in edit.touched[f])
-    harness.compiler.check(edit.touched)
+def in_pieces(
+    harness: Harness, name: str, bulk: Bulk, meanwhile: list[tuple[str, Claim, bool]], times: tuple[int, ...]
+) -> None:
+    """A long change, with single ones between its pieces."""
+    base = harness.sets
+    touched = base.replace(name, bulk, origin=None, now=0, base=base).touched
+    harness.compiler.check(touched)
+    singles = iter(meanwhile)
     for family in FAMILIES:
-        for first in range(0, len(edit.touched[family]), 3):
-            plan = harness.compiler.announce({family: edit.touched[family][first : first + 3]})
-            harness.run(plan, addresses, times, visible=False)
+        for first in range(0, len(touched[family]), 3):
+            plan = harness.compiler.announce({family: touched[family][first : first + 3]})
+            harness.run(plan, probes(harness.all_prefixes()), times, visible=False)
+            if (single := next(singles, None)) is not None:
+                other, claim, gone = single
+                harness.change(harness.sets.upsert(other, [claim], longest=True), times)
+                if gone:
+                    harness.change(harness.sets.remove(other, [claim.prefix]), times)
+    edit = harness.sets.replace(name, bulk, origin=None, now=0, base=base)
+    addresses = probes(k.prefix_of(f, key) for f in FAMILIES for key in edit.touched[f])
     harness.run(harness.compiler.plan(edit.sets, edit.touched, keep_leaves=True), addresses, times)
 
 

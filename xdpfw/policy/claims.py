@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xdpfw.model.policy import Claim, Entry
-from xdpfw.model.prefix import Family
+from xdpfw.model.prefix import Family, Prefix
 from xdpfw.policy import keys as k
 from xdpfw.policy.keys import Flags, starts
 from xdpfw.policy.ops import NEVER, Keys
@@ -95,6 +96,30 @@ def effective(rows: Records, prefixes: Keys) -> Times:
         at = slice(None) if whole else k.search(prefixes, claimed[first])
         found[at] = np.maximum.reduceat(rows["expires"], np.flatnonzero(first))
     return found
+
+
+def inside(table: SortedTable, prefix: Prefix) -> Records:
+    """Rows of the claims on prefixes inside one."""
+    first, last = k.within(prefix)
+    return table.range(first + b"\0\0", last + b"\xff\xff")
+
+
+def pages(table: SortedTable, after: Prefix | None, within: Prefix | None, limit: int) -> Iterator[Records]:
+    """Rows behind a prefix and inside another, some entries at a time, no entry in two pieces."""
+    cursor = b"" if after is None else k.key_of(after) + b"\xff\xff"
+    last = b"\xff" * table.dtype["key"].itemsize
+    if within is not None:
+        first, end = k.within(within)
+        cursor, last = max(cursor, first), end + b"\xff\xff"
+    while True:
+        rows = table.page(cursor, limit)
+        rows = rows[rows["key"] <= last]
+        if not len(rows):
+            return
+        found = prefix_keys(rows["key"])
+        final = found[-1].ljust(found.itemsize, b"\0")
+        yield np.concatenate((rows[found != final], table.range(final + b"\0\0", final + b"\xff\xff")))
+        cursor = final + b"\xff\xff"
 
 
 def latest(rows: Records) -> Records:

@@ -255,7 +255,7 @@ class Sets:
         found: dict[Family, int] = dict.fromkeys(FAMILIES, 0)
         for family in FAMILIES if within is None else (within.family,):
             table = self.table(set_id, family)
-            claims = (table.array() if within is None else _inside(table, within))["key"]
+            claims = (table.array() if within is None else c.inside(table, within))["key"]
             if origin is not None:
                 claims = claims[c.origins(claims) == number] if number is not None else claims[:0]
             found[family] = len(c.distinct(claims))
@@ -278,7 +278,7 @@ class Sets:
             if after is not None and after.family > family:
                 continue
             start = after if after is not None and after.family == family else None
-            pages = _pages(self.table(set_id, family), start, within, limit)
+            pages = c.pages(self.table(set_id, family), start, within, limit)
             while len(found) < limit and (rows := next(pages, None)) is not None:
                 entries = self._entries(family, rows)
                 found += (e for e in entries if origin is None or any(claim.origin == origin for claim in e.claims))
@@ -359,9 +359,10 @@ class Sets:
         counts = {table: self.counts.get(table, 0) + edit.added - edit.removed for table, edit in changed.items()}
         sets = self
         if changed:
+            tables = self.tables | {table: edit.table for table, edit in changed.items()}
             sets = replace(
                 self,
-                tables=_filled(self.tables, {table: edit.table for table, edit in changed.items()}),
+                tables={table: rows for table, rows in tables.items() if len(rows)},
                 counts={**self.counts, **counts},
             )
         bulk = frozenset(t for t, edit in changed.items() if len(edit.rows) + len(edit.gone) > BULK_ROWS)
@@ -387,34 +388,6 @@ class Sets:
 def _definition(sets: Sets, *, total: int = 0, removed: int = 0, dropped: tuple[int, ...] = ()) -> Edit:
     touched = {family: k.empty(family) for family in FAMILIES}
     return Edit(sets, touched, total=total, removed=removed, changed=True, defined=True, dropped=dropped)
-
-
-def _filled(before: Mapping[Table, SortedTable], changed: Mapping[Table, SortedTable]) -> dict[Table, SortedTable]:
-    return {table: rows for table, rows in {**before, **changed}.items() if len(rows)}
-
-
-def _inside(table: SortedTable, prefix: Prefix) -> Records:
-    """Rows of the claims on prefixes inside one."""
-    first, last = k.within(prefix)
-    return table.range(first + b"\0\0", last + b"\xff\xff")
-
-
-def _pages(table: SortedTable, after: Prefix | None, within: Prefix | None, limit: int) -> Iterator[Records]:
-    """Rows behind a prefix and inside another, some entries at a time, no entry in two pieces."""
-    cursor = b"" if after is None else k.key_of(after) + b"\xff\xff"
-    last = b"\xff" * table.dtype["key"].itemsize
-    if within is not None:
-        first, end = k.within(within)
-        cursor, last = max(cursor, first), end + b"\xff\xff"
-    while True:
-        rows = table.page(cursor, limit)
-        rows = rows[rows["key"] <= last]
-        if not len(rows):
-            return
-        found = c.prefix_keys(rows["key"])
-        final = found[-1].ljust(found.itemsize, b"\0")
-        yield np.concatenate((rows[found != final], table.range(final + b"\0\0", final + b"\xff\xff")))
-        cursor = final + b"\xff\xff"
 
 
 def _absent(name: str, missing: Sequence[Prefix], origin: str | None) -> NotFound:
