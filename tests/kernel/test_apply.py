@@ -7,6 +7,7 @@ import errno
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -205,6 +206,24 @@ def test_a_shortage_of_elements_that_lasts_is_a_full_map(kernel: RealKernel, mon
     monkeypatch.setattr(libbpf, "map_update_batch", lambda *_: (0, refusal))
     with pytest.raises(MapFull, match="no memory for more entries in hosts4"):
         kernel.execute(insert("203.0.113.1", 1), 2)
+
+
+def test_kernels_without_batches_are_served_one_by_one(kernel: RealKernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = libbpf._call
+
+    def refuse_batches(what: str, name: str, *arguments: Any) -> int:
+        if name.endswith("_batch"):
+            raise libbpf.Refused(what, 524)
+        return real(what, name, *arguments)
+
+    monkeypatch.setattr(libbpf, "_call", refuse_batches)
+    leaves = plain.leaf_range(3)
+    some = keys("203.0.113.0/26", "203.0.113.1", "203.0.113.128/25")
+    kernel.execute([WriteLeaves(0, leaves, np.full(3, BLOCKED, np.uint32)), InsertPrefixes(4, some, leaves)], 2)
+    assert {fill.name: fill.used for fill in kernel.fill()} == {"hosts4": 1, "hosts6": 0, "trie4": 2, "trie6": 0}
+    assert cause(kernel, "203.0.113.1") == cause(kernel, "203.0.113.200") == BLOCK_ROW
+    kernel.execute([DeletePrefixes(4, some, leaves)], 3)
+    assert cause(kernel, "203.0.113.1") == cause(kernel, "203.0.113.200") == Reason.DEFAULT
 
 
 def test_freed_elements_are_not_reused_under_a_packet(kernel: RealKernel, monkeypatch: pytest.MonkeyPatch) -> None:

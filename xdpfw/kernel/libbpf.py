@@ -30,6 +30,10 @@ ATTACH_XDP = 37
 F_XDP_HAS_FRAGS = 1 << 5
 ANY = 0
 
+_ENOTSUPP = 524  # the kernel's own, not in errno
+_NO_BATCHES = (_ENOTSUPP, errno.EOPNOTSUPP)
+"""Batches came to the map types one after the other; where one has none, keys go one by one."""
+
 
 class Refused(KernelError):
     """The kernel refused a call; `errno` says why."""
@@ -190,24 +194,38 @@ def map_lookup(fd: int, key: Buffer, value: Buffer) -> bool:
     return True
 
 
-def map_update_batch(fd: int, keys: Buffer, values: Buffer, flags: int = ANY) -> tuple[int, Refused | None]:
+def map_update_batch(fd: int, keys: Buffer, values: Buffer) -> tuple[int, Refused | None]:
     """Write keys in order; answers how many were written, and what stopped it if anything did."""
-    return _batch("bpf_map_update_batch", fd, keys, _pointer(values), flags)
+    count, error = _batch("bpf_map_update_batch", fd, keys, _pointer(values))
+    if error is not None and error.errno in _NO_BATCHES:
+        return _one_by_one(keys, lambda at: map_update(fd, keys[at : at + 1], values[at : at + 1]))
+    return count, error
 
 
 def map_delete_batch(fd: int, keys: Buffer) -> tuple[int, Refused | None]:
     """Delete keys in order; answers how many were deleted, and what stopped it if anything did."""
-    return _batch("bpf_map_delete_batch", fd, keys, None, 0)
+    count, error = _batch("bpf_map_delete_batch", fd, keys)
+    if error is not None and error.errno in _NO_BATCHES:
+        return _one_by_one(keys, lambda at: map_delete(fd, keys[at : at + 1]))
+    return count, error
 
 
-def _batch(name: str, fd: int, keys: Buffer, values: Any, flags: int) -> tuple[int, Refused | None]:
+def _batch(name: str, fd: int, keys: Buffer, *values: Any) -> tuple[int, Refused | None]:
     count = ct.c_uint32(len(keys))
-    options = _Batch(elem_flags=flags)
-    rest = (values, ct.byref(count), _sized(options)) if values is not None else (ct.byref(count), _sized(options))
     try:
-        _call("writing a map", name, fd, _pointer(keys), *rest)
+        _call("writing a map", name, fd, _pointer(keys), *values, ct.byref(count), _sized(_Batch()))
     except Refused as error:
-        return count.value, error
+        # Where it fails before the first key, older kernels leave the count as it was.
+        return count.value if count.value < len(keys) else 0, error
+    return len(keys), None
+
+
+def _one_by_one(keys: Buffer, perform: Callable[[int], None]) -> tuple[int, Refused | None]:
+    for at in range(len(keys)):
+        try:
+            perform(at)
+        except Refused as error:
+            return at, error
     return len(keys), None
 
 
