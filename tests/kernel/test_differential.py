@@ -90,11 +90,10 @@ def differing_fields(judgement: Judgement, reading: Reading) -> dict[str, tuple[
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def compare(loaded: Loaded, stream: Iterable[bytes]) -> int:
+def compare(loaded: Loaded, stream: Iterable[bytes]) -> None:
     """Packet path and reference give the same outcome, packet path and second parser the same fields."""
-    wrong, count = {}, 0
+    wrong = {}
     for frame in stream:
-        count += 1
         judgement = loaded.kernel.judge(frame)
         got, want = outcome(judgement), reference_outcome(frame, loaded)
         fields = differing_fields(judgement, read(frame))
@@ -102,7 +101,6 @@ def compare(loaded: Loaded, stream: Iterable[bytes]) -> int:
             wrong[frame.hex()] = (got, want, fields)
             assert len(wrong) < 10, wrong
     assert wrong == {}
-    return count
 
 
 @every_policy
@@ -147,4 +145,5 @@ def test_every_frame_of_every_ethernet_capture(loaded: Loaded, corpora: Path, mo
         loaded.add(name, sorted(chosen))
         sources -= chosen
     samples.remember_rows(monkeypatch)
-    assert compare(loaded, stream) > 74_000
+    assert len(stream) > 74_000
+    compare(loaded, dict.fromkeys(stream))
