@@ -20,7 +20,7 @@ from tests.conftest import lacks
 from tests.kernel import plain
 from tests.kernel.bench import Bench
 from tests.wire import private_namespace
-from xdpfw.kernel.adapter import RealKernel
+from xdpfw.kernel.adapter import PROGRAMS, RealKernel
 from xdpfw.kernel.bpffs import DEFAULT, ensure_mounted, remove_tree
 from xdpfw.kernel.clock import KernelClock
 from xdpfw.kernel.compile import find_interpreter
@@ -63,9 +63,12 @@ def _able_kernel() -> None:
 class Host:
     """A place for kernels: each `kernel()` is the next daemon on the same instance and state directory."""
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, programs: Path) -> None:
+        """`programs`: compiled programs, which all hosts of a run share."""
         self.instance = unique_name()
         self.state_dir = state_dir
+        self.state_dir.mkdir(parents=True, exist_ok=True)
+        (state_dir / PROGRAMS).symlink_to(programs)
         self._running: list[RealKernel] = []
 
     @property
@@ -84,12 +87,17 @@ class Host:
         remove_tree(self.pins)
 
 
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("programs")
+
+
 @pytest.fixture
-def make_host(tmp_path: Path) -> Iterator[Callable[[], Host]]:
+def make_host(tmp_path: Path, programs: Path) -> Iterator[Callable[[], Host]]:
     hosts: list[Host] = []
 
     def make() -> Host:
-        hosts.append(Host(tmp_path / str(len(hosts))))
+        hosts.append(Host(tmp_path / str(len(hosts)), programs))
         return hosts[-1]
 
     yield make
@@ -118,11 +126,11 @@ def bench(kernel: RealKernel) -> Iterator[Bench]:
 
 
 @pytest.fixture(scope="module")
-def loaded_kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loaded]:
+def loaded_kernel(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Iterator[Loaded]:
     """One for all tests of a module, of full size."""
     from tests.loaded import Loaded
 
-    host = Host(tmp_path_factory.mktemp("state"))
+    host = Host(tmp_path_factory.mktemp("state"), programs)
     try:
         yield Loaded(host.kernel(Limits()), Limits())
     finally:

@@ -6,16 +6,21 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.kernel.bench import Bench
+from tests.kernel.conftest import Host
 from tests.packets import ethernet, ip, udp
 from xdpfw.kernel import compile as compiling
 from xdpfw.kernel import libbpf
-from xdpfw.kernel.compile import compile_source
+from xdpfw.kernel import program as programs
+from xdpfw.kernel.cache import ProgramCache
+from xdpfw.kernel.compile import Program, compile_source
 from xdpfw.kernel.source import find_sources, inline
 from xdpfw.model.errors import KernelError
 
@@ -61,14 +66,19 @@ def test_no_interpreter_with_bcc_says_what_to_install(monkeypatch: pytest.Monkey
         compiling.find_interpreter.__wrapped__()
 
 
-def test_needs_no_kernel_headers_and_no_network() -> None:
+def test_needs_no_kernel_headers_and_no_network(tmp_path: Path) -> None:
     """Compiled in a child without network, with nothing mounted where header packages would be."""
-    script = "from xdpfw.kernel.program import PacketProgram\nprint(len(PacketProgram().compiled.instructions))\n"
+    script = (
+        "from pathlib import Path\n"
+        "from xdpfw.kernel.cache import ProgramCache\n"
+        "from xdpfw.kernel.program import PacketProgram\n"
+        f"print(len(PacketProgram(ProgramCache(Path({str(tmp_path)!r}))).compiled.instructions))\n"
+    )
     release = os.uname().release
     hidden = (
         f"test -e /lib/modules/{release} && mount -t tmpfs none /lib/modules/{release}; mount -t tmpfs none /usr/src"
     )
-    command = f"{{ {hidden}; }} 2>/dev/null; exec {compiling.sys.executable} -c '{script}'"
+    command = f"{{ {hidden}; }} 2>/dev/null; exec {compiling.sys.executable} -c {shlex.quote(script)}"
     done = subprocess.run(
         ["unshare", "--net", "--mount", "sh", "-c", command],
         capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False,
@@ -94,3 +104,56 @@ def test_cost_of_a_packet(bench: Bench, capsys: pytest.CaptureFixture[str]) -> N
     with capsys.disabled():
         print(f" [IPv4 {cost[4]} ns, IPv6 {cost[6]} ns]", end="")
     assert re.fullmatch(r"\d+", str(cost[4]))
+
+
+# saved programs
+
+
+@pytest.fixture
+def program() -> Program:
+    return Program("main", bytes(range(16)), {0: "control", 1: "leaf"}, "bcc 9")
+
+
+def test_a_saved_program_is_the_same_program(tmp_path: Path, program: Program) -> None:
+    cache = ProgramCache(tmp_path / "new")
+    assert cache.load("main", 7) is None
+    cache.save("main", 7, program)
+    assert cache.load("main", 7) == program
+    assert cache.load("main", 8) is None
+
+
+def test_a_later_version_replaces_what_was_saved(tmp_path: Path, program: Program) -> None:
+    cache = ProgramCache(tmp_path)
+    cache.save("main", 7, program)
+    cache.save("other", 7, program)
+    cache.save("main", 8, program)
+    assert [cache.load("main", mark) is None for mark in (7, 8)] == [True, False]
+    assert cache.load("other", 7) == program
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("damage", [lambda text: text[:-20], lambda text: text.replace("AAEC", "AAED"), lambda _: "[]"])
+def test_a_damaged_file_is_compiled_again(tmp_path: Path, program: Program, damage: Callable[[str], str]) -> None:
+    cache = ProgramCache(tmp_path)
+    cache.save("main", 7, program)
+    (saved,) = tmp_path.iterdir()
+    assert damage(saved.read_text()) != saved.read_text()
+    saved.write_text(damage(saved.read_text()))
+    assert cache.load("main", 7) is None
+
+
+def test_a_directory_that_cannot_be_written_is_no_failure(tmp_path: Path, program: Program) -> None:
+    (tmp_path / "file").write_text("")
+    ProgramCache(tmp_path / "file").save("main", 7, program)
+
+
+def test_the_second_start_compiles_nothing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = host.kernel()
+    compiled, twin = first.program.compiled, first.program.twin
+
+    def refuse(*_: object) -> Program:
+        raise KernelError("compiled again")
+
+    monkeypatch.setattr(programs, "compile_source", refuse)
+    second = host.kernel()
+    assert (second.program.compiled, second.program.twin) == (compiled, twin)

@@ -18,6 +18,7 @@ from xdpfw.kernel import attach as attaching
 from xdpfw.kernel import libbpf, netlink, takeover
 from xdpfw.kernel.apply import Applier
 from xdpfw.kernel.bpffs import DEFAULT, Pins, remove_tree
+from xdpfw.kernel.cache import ProgramCache
 from xdpfw.kernel.clock import KernelClock
 from xdpfw.kernel.grace import Grace
 from xdpfw.kernel.instance import Instance, InterfaceMaps, detach_link, link_state
@@ -33,6 +34,7 @@ from xdpfw.model.limits import Limits
 from xdpfw.model.prefix import FAMILIES
 from xdpfw.policy.ops import Ids, Op
 
+PROGRAMS = "programs"
 _BTF = Path("/sys/kernel/btf/vmlinux")
 
 
@@ -47,7 +49,7 @@ class RealKernel:
         self._pins = Pins(instance, bpffs)
         self._cpus = possible_cpus()
         self._interface_specs = interface_specs(limits, self._cpus)
-        self.program = PacketProgram()
+        self.program = PacketProgram(ProgramCache(state_dir / PROGRAMS))
         self._on: dict[str, Instance] = {}
         self._twin: Twin | None = None
         self._making = threading.Lock()

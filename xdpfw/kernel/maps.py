@@ -151,9 +151,11 @@ class Map:
 
     def read(self, at: Indexes) -> View:
         """Copies of some records of an array."""
-        if self._kept or len(at) > FEW:
-            with self.mapped() as records:
-                return records[at]
+        if self._kept:
+            return self.view[at]
+        if len(at) > FEW:
+            first, records = self._window(at)
+            return records[at - first]
         copies = np.empty(len(at), self.spec.value)
         for position, index in enumerate(at.tolist()):
             libbpf.map_lookup(self.fd, libbpf.u32(index), copies[position : position + 1])
@@ -163,12 +165,21 @@ class Map:
         """Raises IndexError, and then nothing is written."""
         if len(at) and int(at.max()) >= self.spec.entries:
             raise IndexError(f"record {at.max()} of {self.spec.name}, which has {self.spec.entries}")
-        if self._kept or len(at) > FEW:
-            with self.mapped() as live:
-                live[at] = records
+        if self._kept:
+            self.view[at] = records
+            return
+        if len(at) > FEW:
+            first, live = self._window(at)
+            live[at - first] = records
             return
         for position, index in enumerate(at.tolist()):
             libbpf.map_update(self.fd, libbpf.u32(index), records[position : position + 1])
+
+    def _window(self, at: Indexes) -> tuple[int, View]:
+        """The records from the lowest to the highest index, mapped, and the lowest: the kernel sets up every page of a
+        mapping at once, and the pieces of a long change are close together."""
+        first, last = int(at.min()), int(at.max())
+        return first, _map_memory(self.spec, self.fd, first, last - first + 1)
 
     def close(self) -> None:
         """A reader who is at it just then finds zeros: its descriptor may mean something else a moment later."""
@@ -177,7 +188,10 @@ class Map:
         self.fd = -1
 
 
-def _map_memory(spec: MapSpec, fd: int) -> View:
-    length = -(-spec.bytes // mmap.PAGESIZE) * mmap.PAGESIZE
-    memory = mmap.mmap(fd, length, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
-    return np.frombuffer(memory, spec.value, spec.entries)
+def _map_memory(spec: MapSpec, fd: int, first: int = 0, count: int | None = None) -> View:
+    count = spec.entries if count is None else count
+    begin, end = (record * spec.value.itemsize for record in (first, first + count))
+    page = begin // mmap.PAGESIZE * mmap.PAGESIZE
+    length = -(-(end - page) // mmap.PAGESIZE) * mmap.PAGESIZE
+    memory = mmap.mmap(fd, length, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE, offset=page)
+    return np.frombuffer(memory, spec.value, count, begin - page)

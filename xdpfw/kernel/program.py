@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import platform
-from functools import cache, cached_property
+from functools import cached_property
 
+from xdpfw.kernel.cache import ProgramCache
 from xdpfw.kernel.compile import Program, compile_source
 from xdpfw.kernel.maps import PROGRAM_MAPS
 from xdpfw.kernel.source import find_sources, fingerprint, inline
@@ -19,13 +20,9 @@ def kernel_version() -> tuple[int, int]:
     return int(major), int("".join(filter(str.isdigit, minor.split("-")[0])) or 0)
 
 
-@cache
-def _compile(source: str, *flags: str) -> Program:
-    return compile_source(source, NAME, PROGRAM_MAPS, flags)
-
-
 class PacketProgram:
-    def __init__(self) -> None:
+    def __init__(self, saved: ProgramCache) -> None:
+        self._saved = saved
         self.frags = kernel_version() >= MULTI_BUFFER_SINCE
         self._flags = ["-DMULTI_BUFFER"] if self.frags else []
         self.source = inline(find_sources() / f"{NAME}.c")
@@ -33,14 +30,22 @@ class PacketProgram:
 
     @cached_property
     def compiled(self) -> Program:
-        return _compile(self.source, *self._flags)
+        return self._obtain(NAME, self._flags)
 
     @cached_property
     def twin(self) -> Program:
-        return _compile(self.source, *self._flags, "-DTWIN")
+        return self._obtain("xdp_twin", [*self._flags, "-DTWIN"])
+
+    def _obtain(self, name: str, flags: list[str]) -> Program:
+        mark = fingerprint(self.source, flags)
+        if found := self._saved.load(name, mark):
+            return found
+        made = compile_source(self.source, NAME, PROGRAM_MAPS, flags)
+        self._saved.save(name, mark, made)
+        return made
 
     @property
     def compiler(self) -> str | None:
-        """What compiled it, once something did."""
+        """What compiled it, once it was wanted."""
         done = self.__dict__.get("compiled") or self.__dict__.get("twin")
         return done.compiler if done else None
