@@ -109,16 +109,15 @@ class Compiler:
     def compile_all(self, sets: Sets, policy: Policy) -> Iterator[Plan]:
         """From what was adopted (or nothing) to these sets, in one flip. Execute and commit each plan before asking
         for the next. Raises MapFull before the first."""
-        wanted = {family: _claimed(sets, family) for family in FAMILIES}
-        self.check(wanted)
+        claimed = {family: _claimed(sets, family) for family in FAMILIES}
+        absent = {family: keys[~self._universe[family].find(keys)[1]] for family, keys in claimed.items()}
+        self.check(absent)
         if self._surplus:
             # An earlier life may have deleted prefixes without waiting for packets, or clearing, any more.
             yield Plan((Grace(), ClearLeaves(self._leaves.free_ids())), Outcome())
         for family in FAMILIES:
-            for first in range(0, len(wanted[family]), CHUNK):
-                plan = self.announce({family: wanted[family][first : first + CHUNK]})
-                if plan.ops:
-                    yield plan
+            for first in range(0, len(absent[family]), CHUNK):
+                yield self.announce({family: absent[family][first : first + CHUNK]})
         yield self._first(sets, policy)
         while (retired := self.retire()) is not None:
             yield retired

@@ -32,7 +32,9 @@ class Leaves:
         """Ids 1 … size - 1; `taken` are those in the tables already."""
         self.size = size
         self._next = int(taken.max(initial=0)) + 1
-        self._freed: Ids = np.setdiff1d(np.arange(1, self._next, dtype=np.uint32), taken)
+        unused = np.ones(self._next, np.bool_)
+        unused[0] = unused[taken] = False
+        self._freed: Ids = np.flatnonzero(unused).astype(np.uint32)
         self.used = len(taken)
         self.dying: list[Dying] = []
         self.dead: Ids = np.empty(0, np.uint32)
