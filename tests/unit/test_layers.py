@@ -108,7 +108,7 @@ def test_file_names_its_licence_and_is_short(path: Path) -> None:
     lines = path.read_text().splitlines()
     licence = "GPL-2.0-only" if path.is_relative_to(ROOT / "bpf") else "Apache-2.0"
     assert f"SPDX-License-Identifier: {licence}" in lines[0]
-    assert len(lines) < MOST_LINES
+    assert len(lines) <= MOST_LINES
 
 
 def test_scripts_name_their_licence() -> None:

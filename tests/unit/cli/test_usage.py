@@ -94,7 +94,8 @@ def test_ctrl_c_is_quiet(daemon: Canned) -> None:
         return Told(document={})
 
     daemon.tells["GET", "/policy"] = hang
-    command = [sys.executable, "-m", "cli", "--socket", str(daemon.path), "policy"]
+    # A shell that starts this in the background has it ignore SIGINT, and children would inherit that.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "cli", "--socket", str(daemon.path), "policy"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert asked.wait(20)
         os.kill(process.pid, signal.SIGINT)
