@@ -107,7 +107,7 @@ def test_a_talker_knows_since_when_and_until_when(bench: Bench) -> None:
     first = bench.talkers()[0]
     bench.run(frame("192.0.2.1"))
     after = time.time_ns()
-    tick = 1_000_000_000 // bench.kernel.clock.hz + 2_000_000
+    tick = 1_000_000_000 // bench.kernel.clock.hz + 5_000_000
     assert before - tick <= first["since"] <= first["last_seen"] <= after + tick
     again = bench.talkers()
     assert {(t["slot"], t["since"]) for t in again} >= {(first["slot"], first["since"])}

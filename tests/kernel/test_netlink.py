@@ -7,6 +7,7 @@ import asyncio
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -62,24 +63,31 @@ def test_changes_of_links_are_told(kernel: RealKernel) -> None:
     asyncio.run(watch())
 
 
-def test_jiffies_follow_the_monotonic_clock() -> None:
-    clock = KernelClock()
-    before, start = clock.jiffies(), time.monotonic()
-    while clock.jiffies() < before + 10:
-        pass
-    assert (time.monotonic() - start) * clock.hz == pytest.approx(10, abs=2.5)
-    clock.close()
+@pytest.fixture
+def clock() -> Iterator[KernelClock]:
+    made = KernelClock()
+    yield made
+    made.close()
 
 
-def test_deadlines_are_never_early_and_less_than_two_ticks_late() -> None:
-    clock = KernelClock()
-    now, jiffies = time.time_ns(), clock.jiffies()
+def test_jiffies_follow_the_monotonic_clock(clock: KernelClock) -> None:
+    def bracketed() -> tuple[float, int, float]:
+        return time.monotonic(), clock.jiffies(), time.monotonic()
+
+    first = bracketed()
+    last = eventually(lambda: now if (now := bracketed())[1] >= first[1] + 25 else None, "25 ticks go by", every=0)
+    ticks = last[1] - first[1]
+    assert (last[0] - first[2]) * clock.hz - 2 <= ticks <= (last[2] - first[0]) * clock.hz + 2
+
+
+def test_deadlines_are_never_early_and_hardly_late(clock: KernelClock) -> None:
+    before, now = clock.jiffies(), time.time_ns()
     seconds = np.array([0, 1, 3600, 31_536_000])
-    ticks = clock.deadlines(now + seconds * 1_000_000_000).astype(np.int64) - jiffies
-    assert (ticks - seconds * clock.hz >= 0).all() and (ticks - seconds * clock.hz <= 2).all()
+    ticks = clock.deadlines(now + seconds * 1_000_000_000).astype(np.int64) - seconds * clock.hz
+    after = clock.jiffies()
+    assert (ticks > before).all() and (ticks <= after + 2).all()
     assert clock.deadlines(np.array([NEVER])).tolist() == [0]
-    assert 0 < clock.deadlines(np.array([0]))[0] < jiffies
-    clock.close()
+    assert 0 < clock.deadlines(np.array([0]))[0] < before
 
 
 def test_a_step_of_the_wall_clock_moves_times_of_display_only() -> None:
@@ -89,20 +97,22 @@ def test_a_step_of_the_wall_clock_moves_times_of_display_only() -> None:
     before = clock.wall_times(stamp)
     assert clock.wall_times(stamp) == before
     step = 3600 * 10**9
-    assert clock.wall_times(stamp)[0] - before[0] == pytest.approx(step, abs=20_000_000)
-    future = time.time_ns() + step + 10**9
-    assert int(clock.deadlines(np.array([future]))[0]) - clock.jiffies() == pytest.approx(clock.hz, abs=2)
+    assert clock.wall_times(stamp)[0] - before[0] == pytest.approx(step, abs=10**9)
+    future = time.time_ns() + step + 60 * 10**9
+    assert int(clock.deadlines(np.array([future]))[0]) - clock.jiffies() == pytest.approx(
+        60 * clock.hz, abs=5 * clock.hz
+    )
     clock.close()
 
 
-def test_stamps_of_the_low_half_wrap() -> None:
-    clock = KernelClock()
+def test_stamps_of_the_low_half_wrap(clock: KernelClock) -> None:
     now = clock.jiffies()
-    stamps = np.array([(now - 5) & 0xFFFFFFFF, (now - 2**31) & 0xFFFFFFFF])
-    ages = time.time_ns() - clock.wall_times(stamps)
-    assert ages[0] * clock.hz / 1e9 == pytest.approx(5, abs=2.5)
-    assert ages[1] * clock.hz / 1e9 == pytest.approx(2**31, abs=3)
-    clock.close()
+    stamps = np.array([now & 0xFFFFFFFF, (now - 1000) & 0xFFFFFFFF, (now - 2**31) & 0xFFFFFFFF])
+    times = clock.wall_times(stamps)
+    assert abs(time.time_ns() - times[0]) < 5 * 10**9
+    assert (times[0] - times[1:]).tolist() == pytest.approx(
+        [1000 * 10**9 / clock.hz, 2**31 * 10**9 / clock.hz], abs=1000
+    )
 
 
 def test_a_grace_period_takes_its_time_and_ends() -> None:

@@ -22,6 +22,7 @@ from xdpfw.policy.ops import NEVER
 STEP_NS = 500_000_000
 """The wall clock is taken to have been stepped when it moved that much against the monotonic clock."""
 
+_TRIES, _PROMPT_NS = 10, 200_000
 _CLOCK_MONOTONIC_COARSE = 6
 _HELPER_JIFFIES64 = 118
 _ANY_FRAME = bytes(64)
@@ -41,7 +42,7 @@ class KernelClock:
         self._wall = wall
         self._cell = Map.create(MapSpec("clock", ARRAY, INDEX, np.dtype("u8"), 1))
         self._program, _ = libbpf.prog_load("clock", _jiffies_program(self._cell.fd), frags=False)
-        self._anchor(wall() - time.monotonic_ns())
+        self._anchor()
 
     def close(self) -> None:
         os.close(self._program)
@@ -58,7 +59,7 @@ class KernelClock:
 
     def deadlines(self, wall_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
         """Jiffies at which wall clock times have come, never earlier; NEVER becomes 0."""
-        now, jiffies = self._wall(), self.jiffies()
+        now, jiffies = self._now()
         # One more, because the tick that is on now began up to one tick ago.
         ticks = np.ceil((wall_ns.astype(np.float64) - now) / self._tick) + 1
         answer: npt.NDArray[np.uint64] = (np.clip(ticks, -jiffies + 1, 2.0**62) + jiffies).astype(np.uint64)
@@ -70,16 +71,26 @@ class KernelClock:
 
         Equal stamps give equal times until the wall clock is stepped.
         """
-        offset = self._wall() - time.monotonic_ns()
-        if abs(offset - self._offset) > STEP_NS:
-            self._anchor(offset)
+        if abs(self._wall() - time.monotonic_ns() - self._offset) > STEP_NS:
+            self._anchor()
         now = self.jiffies()
         age = (np.uint32(now & 0xFFFFFFFF) - stamps.astype(np.uint32)).astype(np.int64)
         since_anchor = now - self._jiffies - age
         return np.int64(self._wall_ns) + (since_anchor * self._tick).astype(np.int64)
 
-    def _anchor(self, offset: int) -> None:
-        self._offset, self._wall_ns, self._jiffies = offset, self._wall(), self.jiffies()
+    def _anchor(self) -> None:
+        self._wall_ns, self._jiffies = self._now()
+        self._offset = self._wall() - time.monotonic_ns()
+
+    def _now(self) -> tuple[int, int]:
+        """Wall clock ns and jiffies of one moment: of several tries the one that was interrupted least."""
+        tries = []
+        for _ in range(_TRIES):
+            before, jiffies, after = self._wall(), self.jiffies(), self._wall()
+            tries.append((abs(after - before), before, jiffies))
+            if tries[-1][0] < _PROMPT_NS:
+                break
+        return min(tries)[1:]
 
 
 def _jiffies_program(cell: int) -> bytes:
