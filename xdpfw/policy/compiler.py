@@ -28,7 +28,7 @@ from xdpfw.policy.plan import Change, Outcome, Plan
 from xdpfw.policy.sets import Sets
 from xdpfw.policy.table import SortedTable
 from xdpfw.policy.tables import Tables
-from xdpfw.policy.universe import NODE, NOTHING, Region, owns, region
+from xdpfw.policy.universe import NODE, NOTHING, Region, owns, region, whole
 
 __all__ = ["Adopted", "Bases", "Compiler", "Plan", "ReadLeaves"]
 
@@ -255,12 +255,11 @@ class Compiler:
         for set_id in ids:
             self._memberships.class_of(frozenset((set_id,)))
         regions = []
-        for family in FAMILIES:
-            keys = np.ascontiguousarray(self._universe[family].array()["key"])
-            if len(keys):
-                own = owns(sets, family, keys, self._memberships)
-                never = np.zeros(len(keys), np.bool_)
-                regions.append(region(self._universe[family], family, keys, own, never, self._memberships.combine))
+        for family, universe in self._universe.items():
+            if len(universe):
+                keys = np.ascontiguousarray(universe.array()["key"])
+                own = owns(sets, family, keys, self._memberships, every=True)
+                regions.append(whole(universe, family, own, self._memberships.combine))
         return self._assembled(regions, sets, policy, first=True)
 
     def _regions(self, sets: Sets, touched: Mapping[Family, Keys], keep_leaves: bool) -> list[Region]:

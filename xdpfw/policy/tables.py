@@ -160,7 +160,6 @@ class Tables:
             elif isinstance(op, WritePolicy):
                 self._behind = True
 
-
     # A flag for every leaf is many times faster than sorting or hashing a million ids.
 
     def _union(self, ids: Ids, others: Ids) -> Ids:

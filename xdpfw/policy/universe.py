@@ -34,6 +34,7 @@ NODE: dict[Family, np.dtype[Any]] = {
 NOTHING = 255
 
 Levels = list[tuple[Index, Index]]
+Combine = Callable[[Ids, Ids], Ids]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +85,21 @@ class Region:
         rows["key"], rows["leaf"], rows["own"] = self.keys, self.leaf, self.new_own
         rows["cover"], rows["above"] = self.new_cover, self.above
         rows["leaf"][self.added] = leaves
+        if np.count_nonzero(self.there) == len(table):
+            return SortedTable.of(rows[kept])
         return table.merge(rows[written], self.keys[self.gone])
 
 
-def owns(sets: Sets, family: Family, keys: Keys, memberships: Memberships) -> Ids:
-    """The membership of the claims exactly at each of the sorted keys. Raises MapFull."""
+def owns(sets: Sets, family: Family, keys: Keys, memberships: Memberships, *, every: bool = False) -> Ids:
+    """The membership of the claims exactly at each of the sorted keys. Raises MapFull. `every`: no other prefix is
+    claimed."""
     code = np.zeros(len(keys), np.int64)
     made: list[Combination] = [()]
     for set_id in sorted(info.id for info in sets.infos()):
         if (set_id, family) not in sets.tables:
             continue
-        expires = c.effective(c.on(sets.tables[set_id, family], keys), keys)
+        table = sets.tables[set_id, family]
+        expires = c.effective(table.array() if every else c.on(table, keys), keys)
         here = np.flatnonzero(expires != c.ABSENT)
         if not len(here):
             continue
@@ -134,12 +139,7 @@ def _just_before(keys: Keys) -> Keys:
 
 
 def region(
-    table: SortedTable,
-    family: Family,
-    keys: Keys,
-    new_own: Ids,
-    delete: Flags,
-    combine: Callable[[Ids, Ids], Ids] | None,
+    table: SortedTable, family: Family, keys: Keys, new_own: Ids, delete: Flags, combine: Combine | None
 ) -> Region:
     """What a change of these sorted keys means for them and for what lies inside them.
 
@@ -149,9 +149,33 @@ def region(
     roots = k.outermost(keys)
     rows, begin, end = table.spans(roots, k.last_keys(roots))
     old = rows[k.ranges(begin, end)]
-    every = k.union(old["key"], keys) if len(old) else keys
+    outer, found = around(table, roots)
+    outer_cover = np.where(found, outer["cover"], np.uint32(0))
+    outer_length = np.where(found, k.lengths(outer["key"]), np.uint8(NOTHING))
+    return _resolved(family, old, keys, new_own, delete, combine, outer_cover, outer_length)
+
+
+def whole(table: SortedTable, family: Family, new_own: Ids, combine: Combine) -> Region:
+    """The region of a change that gives every prefix of the universe another owner."""
+    old = table.array()
+    keys = np.ascontiguousarray(old["key"])
+    nothing = np.uint32(0), np.uint8(NOTHING)
+    return _resolved(family, old, keys, new_own, np.zeros(len(keys), np.bool_), combine, *map(np.asarray, nothing))
+
+
+def _resolved(
+    family: Family,
+    old: Records,
+    keys: Keys,
+    new_own: Ids,
+    delete: Flags,
+    combine: Combine | None,
+    outer_cover: npt.NDArray[np.uint32],
+    outer_length: npt.NDArray[np.uint8],
+) -> Region:
+    """Old rows and touched keys of a region, with what is around each of its roots."""
+    every, at_old, at_keys = _together(old["key"], keys)
     size = len(every)
-    at_old, at_keys = k.search(every, old["key"]), k.search(every, keys)
     columns = {name: np.zeros(size, np.uint32) for name in ("leaf", "own", "cover")}
     for name, column in columns.items():
         column[at_old] = old[name]
@@ -162,16 +186,13 @@ def region(
     own_after[at_keys] = new_own
     old_above = np.full(size, NOTHING, np.uint8)
     old_above[at_old] = old["above"]
-    levels = k.levels(k.subtree_ends(every))
-    outer, found = around(table, every[levels[0][0]])
-    outer_cover = np.where(found, outer["cover"], np.uint32(0))
-    cover_after = np.zeros(size, np.uint32)
-    above = np.full(size, NOTHING, np.uint8)
-    lengths = k.lengths(every)
+    cover_after, above = np.zeros(size, np.uint32), np.full(size, NOTHING, np.uint8)
+    lengths, levels = k.lengths(every), k.levels(k.subtree_ends(every))
+    outer_cover = np.broadcast_to(outer_cover, len(levels[0][0]))
     for here, parent in levels:
         if parent[0] < 0:
             cover_before = cover_now = outer_cover
-            above[here] = np.where(found, k.lengths(outer["key"]), np.uint8(NOTHING))
+            above[here] = outer_length
         else:
             cover_before, cover_now = columns["cover"][parent], cover_after[parent]
             above[here] = np.where(gone[parent], above[parent], lengths[parent])
@@ -181,3 +202,13 @@ def region(
         family, every, **columns, new_own=own_after, new_cover=cover_after, there=there, gone=gone,
         above=above, old_above=old_above, levels=levels, outer_cover=outer_cover,
     )  # fmt: skip
+
+
+def _together(old: Keys, keys: Keys) -> tuple[Keys, Index | slice, Index | slice]:
+    """Sorted union of sorted keys, and where both are in it."""
+    if not len(old):
+        return keys, slice(0), slice(None)
+    if len(old) == len(keys) and (old == keys).all():
+        return keys, slice(None), slice(None)
+    every = k.union(old, keys)
+    return every, k.search(every, old), k.search(every, keys)
