@@ -110,7 +110,7 @@ class Compiler:
         """From what was adopted (or nothing) to these sets, in one flip. Execute and commit each plan before asking
         for the next. Raises MapFull before the first."""
         claimed = {family: _claimed(sets, family) for family in FAMILIES}
-        absent = {family: keys[~self._universe[family].find(keys)[1]] for family, keys in claimed.items()}
+        absent = {family: k.without(keys, self._universe[family].array()["key"]) for family, keys in claimed.items()}
         self.check(absent)
         if self._surplus:
             # An earlier life may have deleted prefixes without waiting for packets, or clearing, any more.

@@ -185,6 +185,14 @@ def member(items: Keys, table: Keys) -> Flags:
     return np.equal(table[position], items)
 
 
+def without(items: Keys, others: Keys) -> Keys:
+    """Sorted items that are not among sorted others."""
+    if np.array_equal(items, others):
+        return items[:0]
+    left: Keys = items[~member(items, others)]
+    return left
+
+
 def _masks(family: Family) -> Bytes:
     """(length, octet): the network mask of every length."""
     width = ADDRESS_BYTES[family] * 8
