@@ -51,7 +51,8 @@ class Prefix:
         except ValueError:
             raise InvalidPrefix(f"{text!r} is not an IPv4 or IPv6 address or prefix") from None
         width = address.max_prefixlen
-        length = int(length_text) if slash else width
+        # int() refuses thousands of digits in its own way; four without leading zeros are too many already.
+        length = int(length_text.lstrip("0")[:4] or "0") if slash else width
         if length > width:
             raise InvalidPrefix(f"{text!r}: the prefix length of an IPv{address.version} address is at most {width}")
         return cls._from_address(address, length, text)
