@@ -33,7 +33,7 @@ def main(settings: Settings) -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
-    memory.return_large_blocks()
+    memory.keep_at_hand()
     try:
         with state_dir_lock(settings.state_dir):
             return asyncio.run(serve(settings))
@@ -83,6 +83,7 @@ async def serve(settings: Settings) -> int:
         instance=settings.instance_name,
         protect_ssh=settings.protect_ssh,
         hold=Hold(settings.state_dir),
+        after_long=memory.give_back,
     )
     firewall.to_attach.update(name for name, _ in settings.attach)
     # The kernel side waits for a compiler and for the disk, this side for Python imports: side by side.

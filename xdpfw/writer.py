@@ -55,13 +55,21 @@ def ignore_progress(done: int, total: int) -> None:
 class Writer:
     """Owns the state. `lock` is held by whoever looks at the state in order to change it."""
 
-    def __init__(self, kernel: Kernel, store: Store, compiler: Compiler, state: State) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        store: Store,
+        compiler: Compiler,
+        state: State,
+        after_long: Callable[[], None] = lambda: None,
+    ) -> None:
         self.state = state
         self.lock = asyncio.Lock()
         self._kernel = kernel
         self._store = store
         self._compiler = compiler
         self._bases = dict(compiler.bases)
+        self._after_long = after_long
         self._thread = ThreadPoolExecutor(1, "xdpfw-writer")
         self._long = asyncio.Lock()
 
@@ -180,6 +188,7 @@ class Writer:
                 return await self._change_now(again, counts=counts, keep_leaves=True)
             finally:
                 await self._clear_up()
+                await asyncio.to_thread(self._after_long)
 
     async def _change_now(self, make_edit: Callable[[State], Edit], *, counts: bool, keep_leaves: bool) -> Edit:
         def work() -> Edit:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from xdpfw.clock import Clock, ClockAnchor, SystemClock
@@ -31,7 +31,7 @@ RETRY_AFTER = 2
 
 class Core:
     """`management`: prefixes that no change may cut off by accident; `protect_ssh`: ssh peers and gateways neither.
-    `hold`: the mark of a detach by hand."""
+    `hold`: the mark of a detach by hand. `after_long` is called when a change of very many prefixes is done."""
 
     def __init__(
         self,
@@ -44,6 +44,7 @@ class Core:
         instance: str = "xdpfw",
         protect_ssh: bool = True,
         hold: Hold | None = None,
+        after_long: Callable[[], None] = lambda: None,
     ) -> None:
         self.kernel = kernel
         self.store = store
@@ -55,6 +56,7 @@ class Core:
         self.guards = Guards(kernel, self.clock, tuple(management), protect_ssh=protect_ssh)
         self.operation: OperationView | None = None
         self._hold = hold
+        self._after_long = after_long
         self.warnings: list[str] = []
         # Interfaces that a starting daemon has yet to attach: until then it is not ready.
         self.to_attach: set[str] = set()
@@ -124,7 +126,10 @@ class Core:
         self.traffic.epochs.update(saved.epochs)
         self._compiler = compiler
         self._interfaces = interfaces
-        self._writer = Writer(self.kernel, self.store, compiler, State(saved.revision, sets, saved.policy))
+        self._writer = Writer(
+            self.kernel, self.store, compiler, State(saved.revision, sets, saved.policy), self._after_long
+        )
+        self._after_long()
 
     def _catch_up(self, saved: Saved) -> Sets:
         """What the passing of time and steps of the clock did to the sets while no daemon ran."""
