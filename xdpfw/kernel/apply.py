@@ -198,10 +198,7 @@ class Applier:
             there = self._hosts_there(family, keys)
             self._tables.list_leaves(family, keys[there], leaves[there], layouts.LIVE)
             self._insert(family, keys[~there], leaves[~there])
-        self.fill = dict.fromkeys(self.fill, 0)
-        for family, (keys, leaves) in self._tables.listed(layouts.LIVE).items():
-            for table, chosen, _ in self._split(family, keys, leaves):
-                self.fill[table.spec.name] = len(chosen)
+        self.fill = self._tables.count_live()
         self.grace()
         self._tables.clear_free_counts()
 

@@ -16,7 +16,8 @@ from xdpfw.kernel.keys import directory_rows, keys_of_rows
 from xdpfw.kernel.maps import Map, MapSpec, View, leaf_ids, leaf_shards, shared_specs
 from xdpfw.kernel.port import Directory
 from xdpfw.model.limits import MAX_CLASSES, Limits
-from xdpfw.model.prefix import FAMILIES, Family
+from xdpfw.model.prefix import FAMILIES, HOST_LENGTH, Family
+from xdpfw.policy.keys import order
 from xdpfw.policy.ops import Ids, Keys
 
 
@@ -167,11 +168,23 @@ class Tables:
             {family: self.memberships_of(leaves) for family, (_, leaves) in found.items()},
         )
 
+    def count_live(self) -> dict[str, int]:
+        """How many prefixes the directory has for each of hosts and tries."""
+        with self.maps["directory"].mapped() as directory:
+            live = directory["state"] == layouts.LIVE
+            counts = {}
+            for family in FAMILIES:
+                ours = live & (directory["family"] == family)
+                hosts = int(np.count_nonzero(ours & (directory["length"] == HOST_LENGTH[family])))
+                counts[f"hosts{family}"], counts[f"trie{family}"] = hosts, int(np.count_nonzero(ours)) - hosts
+        return counts
+
     def referenced(self) -> tuple[Ids, Ids]:
         """Memberships and classes that the generation in force can reach."""
         with self.maps["membership"].mapped() as live:
             members = live.copy()
-        held = np.concatenate([leaves for _, leaves in self.listed(layouts.LIVE).values()])
+        with self.maps["directory"].mapped() as directory:
+            held = np.flatnonzero(directory["state"] == layouts.LIVE).astype(np.uint32)
         pending = np.unique(self.memberships_of(held))
         reached = np.zeros(len(members), bool)
         reached[0] = True
@@ -190,8 +203,8 @@ def list_directory(directory: View, states: Sequence[int]) -> dict[Family, tuple
     for family in FAMILIES:
         leaves = np.flatnonzero(wanted & (directory["family"] == family)).astype(np.uint32)
         keys = keys_of_rows(family, directory[leaves])
-        order = np.argsort(keys, kind="stable")
-        found[family] = keys[order], leaves[order]
+        sorting = order(keys)
+        found[family] = keys[sorting], leaves[sorting]
     return found
 
 
