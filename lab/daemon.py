@@ -36,7 +36,9 @@ class Daemon:
 
     def launch(self) -> None:
         """Start and do not wait."""
-        command = ["serve", "--socket", str(self.socket), "--state-dir", str(self.state), "--instance", self.instance]
+        # Not the settings that this machine may have for a daemon of its own.
+        command = ["serve", "--config", "/dev/null", "--socket", str(self.socket)]
+        command += ["--state-dir", str(self.state), "--instance", self.instance]
         with self.log.open("ab") as log:
             self.process = self.space.popen(str(XDPFW), *command, *self.arguments, output=log)
 
