@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
 
 import pytest
 
-from xdpfw.clock import SECOND
+from tests.hand_clock import HandClock
 from xdpfw.kernel.fake import FakeKernel, fake_link
 from xdpfw.model.errors import NotFound
 from xdpfw.model.interface import AttachMode
@@ -21,27 +20,13 @@ from xdpfw.traffic import Traffic
 BLOCK = MAX_REASONS + 1
 
 
-@dataclass
-class ManualClock:
-    now: int = 1_000 * SECOND
-
-    def wall(self) -> int:
-        return self.now + 1_700_000_000 * SECOND
-
-    def monotonic(self) -> int:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += int(seconds * SECOND)
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
 
 
 @pytest.fixture
-def clock() -> ManualClock:
-    return ManualClock()
-
-
-@pytest.fixture
-def kernel(clock: ManualClock) -> FakeKernel:
+def kernel(clock: HandClock) -> FakeKernel:
     kernel = FakeKernel([fake_link("eth1", 2), fake_link("eth2", 3)], clock=clock.wall)
     for name in ("eth1", "eth2"):
         kernel.attach(name, AttachMode.AUTO)
@@ -49,7 +34,7 @@ def kernel(clock: ManualClock) -> FakeKernel:
 
 
 @pytest.fixture
-def traffic(kernel: FakeKernel, clock: ManualClock) -> Traffic:
+def traffic(kernel: FakeKernel, clock: HandClock) -> Traffic:
     return Traffic(kernel, clock)
 
 
