@@ -17,7 +17,7 @@ from typing import ParamSpec, TypeVar
 
 from xdpfw.clock import ClockAnchor
 from xdpfw.kernel.port import Kernel
-from xdpfw.model.errors import StoreError, XdpfwError
+from xdpfw.model.errors import StoreError
 from xdpfw.model.interface import AttachMode, Epoch
 from xdpfw.model.policy import Policy
 from xdpfw.model.prefix import FAMILIES, Family
@@ -102,12 +102,12 @@ class Writer:
         plan = self._compiler.plan(new.sets, edit.touched if edit else {}, policy=policy, keep_leaves=keep_leaves)
         try:
             self._store.save(StoredChange(revision, edit, policy, anchor=anchor))
-        except XdpfwError:
+        except Exception:
             self._compiler.abort(plan)
             raise
         try:
             self._kernel.execute(plan.ops, revision)
-        except XdpfwError:
+        except Exception:
             self._compiler.abort(plan)
             self._store.save(StoredChange(old.revision, reverse(edit, old.sets) if edit else None, old.policy))
             raise
@@ -130,7 +130,7 @@ class Writer:
     def _perform(self, plan: Plan) -> None:
         try:
             self._kernel.execute(plan.ops, self.state.revision)
-        except XdpfwError:
+        except Exception:
             self._compiler.abort(plan)
             raise
         self._committed(plan)
