@@ -85,7 +85,7 @@ async def serve(settings: Settings) -> int:
         hold=Hold(settings.state_dir),
         after_long=memory.give_back,
     )
-    firewall.to_attach.update(name for name, _ in settings.attach)
+    firewall.to_attach.update({name: "about to be attached" for name, _ in settings.attach})
     # The kernel side waits for a compiler and for the disk, this side for Python imports: side by side.
     loading = asyncio.create_task(firewall.load())
     async with listening(settings, firewall, store), stopping(loading):
@@ -156,7 +156,8 @@ async def attach_wanted(firewall: Firewall, wanted: tuple[tuple[str, AttachMode]
         except NotFound:
             await firewall.want(name, mode)
             log.warning("there is no interface %s now; it is attached as soon as it comes", name)
+            firewall.to_attach.pop(name, None)
         except XdpfwError as error:
-            firewall.warnings.append(f"{name} is not attached: {error.detail}")
+            # Not ready until somebody attaches it, or says that it need not be.
+            firewall.to_attach[name] = f"not attached: {error.detail}"
             log.error("%s is not attached: %s", name, error.detail)
-        firewall.to_attach.discard(name)

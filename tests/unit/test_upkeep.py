@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import pytest
 
 from tests.hand_clock import HandClock
+from xdpfw.daemon import attach_wanted
 from xdpfw.kernel.fake import FakeKernel, fake_link
 from xdpfw.model.errors import KernelError, MapFull, NotFound, StoreError
-from xdpfw.model.interface import AttachMode
+from xdpfw.model.interface import AttachMode, ForeignProgram
 from xdpfw.model.prefix import Prefix
 from xdpfw.model.requests import WriteOptions
 from xdpfw.policy.ops import DeletePrefixes, InsertPrefixes, WriteLeaves
@@ -193,6 +194,20 @@ def test_an_interface_that_comes_back_is_attached_by_the_news_of_it():
         finally:
             upkeep.cancel()
             await asyncio.gather(upkeep, return_exceptions=True)
+
+    run(test)
+
+
+def test_an_interface_of_the_settings_that_cannot_be_attached_keeps_the_daemon_from_being_ready():
+    async def test(world: World) -> None:
+        world.kernel.foreign["wan0"] = ForeignProgram(77, "other")
+        await attach_wanted(world.firewall, (("wan0", AttachMode.AUTO), ("lan9", AttachMode.NATIVE)))
+        [problem] = await world.firewall.problems()
+        assert "wan0" in problem and "77" in problem
+        assert world.firewall.interfaces.desired == {"lan9": AttachMode.NATIVE}
+        del world.kernel.foreign["wan0"]
+        await world.firewall.attach("wan0", AttachMode.AUTO, NO)
+        assert await world.firewall.problems() == []
 
     run(test)
 

@@ -58,8 +58,8 @@ class Core:
         self._hold = hold
         self._after_long = after_long
         self.warnings: list[str] = []
-        # Interfaces that a starting daemon has yet to attach: until then it is not ready.
-        self.to_attach: set[str] = set()
+        # Interfaces that the settings name and that are not attached, and why: until they are, it is not ready.
+        self.to_attach: dict[str, str] = {}
         self.started_at = self.clock.wall()
         self.started_monotonic = self.clock.monotonic()
         self.anchor = ClockAnchor.take(self.clock)

@@ -27,6 +27,8 @@ class InterfaceUseCases(Core):
             check_match(opts.if_match, self.etag(f"interfaces/{name}"))
             fresh = name not in self.interfaces.desired
             changed = await self.writer.call(self._attach, name, mode, opts)
+            if not opts.dry_run:
+                self.to_attach.pop(name, None)
             written = Written(self.revision, changed, created=fresh and not opts.dry_run, dry_run=opts.dry_run)
         return await self.interface(name), written
 
@@ -56,7 +58,7 @@ class InterfaceUseCases(Core):
     async def detach(self, name: str, opts: WriteOptions) -> Written:
         async with self.writer.lock:
             check_match(opts.if_match, self.etag(f"interfaces/{name}"))
-            if name not in self.interfaces.desired and name not in self.interfaces.attached:
+            if name not in self.interfaces.desired.keys() | self.interfaces.attached.keys() | self.to_attach.keys():
                 raise NotFound(f"{name} is not attached by this firewall")
             return await self._detach([name], opts)
 
@@ -74,6 +76,7 @@ class InterfaceUseCases(Core):
         self.writer.save_interfaces(dict.fromkeys(names))
         for name in names:
             self.interfaces.desired.pop(name, None)
+            self.to_attach.pop(name, None)
             self.interfaces.detach(name)
             self.traffic.epochs.pop(name, None)
             self.versions.changed("interfaces", f"interfaces/{name}")

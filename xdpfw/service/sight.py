@@ -56,7 +56,7 @@ class SightUseCases(SetUseCases, InterfaceUseCases):
             return [error.detail]
 
     def _problems(self, interfaces: list[InterfaceView]) -> list[str]:
-        waiting = [f"{name}: about to be attached" for name in sorted(self.to_attach)]
+        waiting = [f"{name}: {why}" for name, why in sorted(self.to_attach.items())]
         return waiting + [
             f"{view.name}: {view.warning}"
             for view in interfaces

@@ -116,7 +116,7 @@ def test_a_daemon_that_starts_under_the_mark_attaches_nothing_until_it_is_asked(
 
     async def life() -> tuple[list[str], list[str]]:
         firewall = Firewall(kernel, MemoryStore(), hold=hold)
-        firewall.to_attach.add("eth0")
+        firewall.to_attach["eth0"] = "about to be attached"
         await firewall.load()
         assert await firewall.problems() == ["eth0: about to be attached"]
         await attach_wanted(firewall, (("eth0", AttachMode.AUTO),))
