@@ -1,17 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import ipaddress
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.strategies import prefix_of_int
-from xdpfw.model.policy import Claim, Policy, PolicyMode
+from xdpfw.model.policy import Claim, Policy
 from xdpfw.model.prefix import FAMILIES, HOST_LENGTH, Family, Prefix
-from xdpfw.model.reason import Verdict
 from xdpfw.policy import guard
 from xdpfw.policy.bulk import parse_text
 from xdpfw.policy.sets import Edit, Sets
@@ -69,28 +65,6 @@ def test_gaps_are_found_in_large_tables(missing: set[int], family: Family, neste
     edit = put(Sets.initial(), "block", *texts)
     table = edit.sets.table(2, family)
     assert guard.covers_family(table, family) == (not missing)
-
-
-def test_lock_out_names_the_address() -> None:
-    peer = ipaddress.ip_address("192.0.2.7")
-    before = Sets.initial()
-    after = put(before, "block", "192.0.2.0/24").sets
-    found = guard.lockout(after, Policy(), [peer, ipaddress.ip_address("198.51.100.1")], 0)
-    assert found is not None and "192.0.2.7" in found and "198.51.100.1" not in found
-    assert guard.lockout(after, Policy(mode=PolicyMode.MONITOR), [peer], 0) is None
-    assert guard.lockout(put(after, "allow", "192.0.2.7").sets, Policy(), [peer], 0) is None
-    assert guard.lockout(after, Policy(), [peer], 0, before=(after, Policy())) is None
-
-
-def test_lock_out_by_the_default_by_an_unallow_and_never_by_what_has_expired() -> None:
-    peer = ipaddress.ip_address("2001:db8::7")
-    sets = put(Sets.initial(), "allow", "2001:db8::/32").sets
-    deny = replace(Policy(), default=Verdict.DROP)
-    assert guard.lockout(sets, deny, [peer], 0) is None
-    assert guard.lockout(sets.remove("allow", [Prefix.parse("2001:db8::/32")]).sets, deny, [peer], 0) is not None
-    timed = put(Sets.initial(), "block", "2001:db8::7", expires=SECOND).sets
-    assert guard.lockout(timed, Policy(), [peer], SECOND - 1) is not None
-    assert guard.lockout(timed, Policy(), [peer], SECOND) is None
 
 
 @pytest.mark.parametrize(("kept", "refused"), [(0, True), (49, True), (50, False), (100, False)])

@@ -4,24 +4,19 @@ None."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 
-from xdpfw.model.policy import Policy, PolicyMode, Row
-from xdpfw.model.prefix import ADDRESS_BYTES, FAMILIES, HOST_LENGTH, Address, Family, Prefix
+from xdpfw.model.policy import Policy, Row
+from xdpfw.model.prefix import ADDRESS_BYTES, FAMILIES, HOST_LENGTH, Family, Prefix
 from xdpfw.model.reason import Verdict
 from xdpfw.policy import claims as c
 from xdpfw.policy import keys as k
 from xdpfw.policy.ops import Keys
-from xdpfw.policy.reference import first_row
 from xdpfw.policy.sets import Edit, Sets
 from xdpfw.policy.table import SortedTable
 
 STEPS = 256
 """Neighbours looked at one by one before the whole table is looked at."""
-
-SHOWN = 5
 
 
 def whole_family(edit: Edit, before: Sets, policy: Policy) -> str | None:
@@ -78,31 +73,6 @@ def _without_gaps(keys: Keys, family: Family) -> bool:
     grows[:, -1] = True
     following = np.where(carried, 0, lasts[:-1] + (grows & ~carried)).astype(np.uint8)
     return bool((following == firsts[1:]).all())
-
-
-def lockout(
-    sets: Sets, policy: Policy, protected: Iterable[Address], now: int, before: tuple[Sets, Policy] | None = None
-) -> str | None:
-    """A protected address would be dropped, and is not dropped already if `before` is given. Monitor mode drops
-    nothing."""
-    caught = [
-        address
-        for address in dict.fromkeys(protected)
-        if _drops(address, sets, policy, now) and not (before and _drops(address, *before, now))
-    ]
-    if not caught:
-        return None
-    shown = ", ".join(map(str, caught[:SHOWN]))
-    more = f" and {len(caught) - SHOWN} more" if len(caught) > SHOWN else ""
-    return f"this would drop traffic from {shown}{more}, which this host is talking to: you might be locked out"
-
-
-def _drops(address: Address, sets: Sets, policy: Policy, now: int) -> bool:
-    if policy.mode is PolicyMode.MONITOR:
-        return False
-    row = first_row(address, sets, policy, now)
-    verdict = policy.default if row is None else policy.rows[row].verdict
-    return verdict is Verdict.DROP
 
 
 def shrunk(edit: Edit, before: int) -> str | None:
