@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -113,11 +114,14 @@ class Hits:
         if unowned.any():
             self.add(set_id, GONE, _sum(counts[unowned]))
         fresh = np.flatnonzero(differ & (owner.after >= 0) & ~was[owner.after])
-        for entry in np.unique(owner.after[fresh]).tolist():
-            packets, size = _sum(counts[fresh[owner.after[fresh] == entry]])
+        for row, (packets, size) in _sums(owner.after[fresh], counts[fresh]):
+            entry = owner.after[fresh[row]]
             self.add(set_id, k.padded(region.keys[entry], region.family), (-packets, -size))
-        for row in fresh[(owner.before[fresh] >= 0) | outer.exists[fresh]].tolist():
-            self.add(set_id, _kept(row, region, owner, outer), _sum(counts[row : row + 1]))
+        lost = fresh[(owner.before[fresh] >= 0) | outer.exists[fresh]]
+        # Rows with the same entry around them that stays, or else with the same root.
+        group = np.where(owner.kept[lost] >= 0, owner.kept[lost], -1 - outer.root[lost])
+        for row, total in _sums(group, counts[lost]):
+            self.add(set_id, _kept(int(lost[row]), region, owner, outer), total)
 
     def _move_bases(self, set_id: int, region: Region, removed: Index, owner: Ownership, outer: _Outer) -> None:
         """What the base of a removed entry says goes to the entry around it that stays."""
@@ -137,10 +141,9 @@ class Hits:
             table = sets.table(info.id, family)
             if not len(table):
                 continue
-            for row in hot.tolist():
-                entry = innermost(table, family, k.padded(keys[row], family))
-                if entry is not None:
-                    self.add(info.id, entry, (int(counts[row, 0]), int(counts[row, 1])))
+            covered, entries = innermost(table, family, keys[hot])
+            for row, total in _sums(entries[covered], counts[hot[covered]]):
+                self.add(info.id, k.padded(entries[covered][row], family), total)
 
 
 def _flags(memberships: Memberships, set_id: int, own: Ids) -> Flags:
@@ -163,6 +166,14 @@ def _kept(row: int, region: Region, owner: Ownership, outer: _Outer) -> bytes:
     return k.padded(region.keys[kept], region.family) if kept >= 0 else outer.key(row) or GONE
 
 
+def _sums(groups: npt.NDArray[Any], counts: Counts) -> list[tuple[int, tuple[int, int]]]:
+    """For each group a row that is in it, and the sum of its rows."""
+    _, rows, of = np.unique(groups, return_index=True, return_inverse=True)
+    sums = np.zeros((len(rows), 2), np.int64)
+    np.add.at(sums, of, counts)
+    return [(row, (packets, size)) for row, (packets, size) in zip(rows.tolist(), sums.tolist(), strict=True)]
+
+
 def _sum(counts: Counts) -> tuple[int, int]:
     packets, size = counts.sum(axis=0).tolist()
     return packets, size
@@ -174,14 +185,14 @@ class _Outer:
 
     def __init__(self, set_id: int, sets: Sets, region: Region, memberships: Memberships) -> None:
         self._table, self._region = sets.table(set_id, region.family), region
-        self._root = np.cumsum(region.is_root) - 1
-        self.exists = _flags(memberships, set_id, region.outer_cover)[self._root]
+        self.root = np.cumsum(region.is_root) - 1
+        self.exists = _flags(memberships, set_id, region.outer_cover)[self.root]
         self._found: dict[int, bytes | None] = {}
 
     def key(self, row: int) -> bytes | None:
         if not self.exists[row]:
             return None
-        root = int(self._root[row])
+        root = int(self.root[row])
         if root not in self._found:
             key = self._region.keys[self._region.levels[0][0][root]]
             self._found[root] = innermost_around(self._table, k.prefix_of(self._region.family, key))
@@ -193,22 +204,27 @@ def innermost_around(table: SortedTable, prefix: Prefix) -> bytes | None:
     if not len(table) or not prefix.length:
         return None
     wider = k.masked(np.frombuffer(prefix.address, np.uint8)[None, :], np.array([prefix.length - 1], np.uint8))
-    return innermost(table, prefix.family, wider.tobytes())
+    found, entries = innermost(table, prefix.family, wider)
+    return k.padded(entries[0], prefix.family) if found[0] else None
 
 
-def innermost(table: SortedTable, family: Family, key: bytes) -> bytes | None:
-    """The longest entry that contains a prefix key, or is it."""
-    probe = np.array([key], k.KEY[family])
-    while True:
-        rows, found = table.floor(c.claim_keys(probe, 0xFFFF))
-        if not found[0]:
-            return None
+def innermost(table: SortedTable, family: Family, keys: Keys) -> tuple[Flags, Keys]:
+    """For each prefix key the longest entry that contains it, or is it; and whether there is one."""
+    found, entries = np.zeros(len(keys), np.bool_), np.zeros(len(keys), k.KEY[family])
+    pending, probes = np.arange(len(keys)), keys
+    while len(pending):
+        wanted, of = np.unique(probes, return_inverse=True)
+        rows, below = table.floor(c.claim_keys(wanted, 0xFFFF))
         entry = c.prefix_keys(rows["key"])
-        if k.contains(entry, probe)[0]:
-            return k.padded(entry[0], family)
-        # Whatever contains the probe contains this row as well, for it stands between them: so it is no longer
-        # than what the two have in common.
-        probe = k.masked(k.octets(probe)[:, :-1], k.common_lengths(entry, probe))
+        hit = below & k.contains(entry, wanted)
+        found[pending[hit[of]]] = True
+        entries[pending[hit[of]]] = entry[of][hit[of]]
+        # Whatever contains a probe contains the entry before it as well, for that stands between them: so it is no
+        # longer than what the two have in common.
+        wider = k.masked(k.octets(wanted)[:, :-1], k.common_lengths(entry, wanted))
+        again = (below & ~hit)[of]
+        pending, probes = pending[again], wider[of][again]
+    return found, entries
 
 
 def of_entries(
