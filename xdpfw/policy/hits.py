@@ -262,9 +262,8 @@ def of_sets(
         counts = counted(read_leaves, rows["leaf"])
         hot = np.flatnonzero(counts[:, 0])
         cover = rows["cover"][hot]
-        for number in np.unique(cover).tolist():
-            packets, size = counts[hot[cover == number]].sum(axis=0).tolist()
-            for set_id in memberships.sets_of(number):
+        for row, (packets, size) in _sums(cover, counts[hot]):
+            for set_id in memberships.sets_of(int(cover[row])):
                 before = totals.get(set_id, (0, 0))
                 totals[set_id] = before[0] + packets, before[1] + size
     return totals

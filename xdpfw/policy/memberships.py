@@ -147,7 +147,8 @@ class Memberships:
         return found
 
     def sets_of(self, number: int) -> frozenset[int]:
-        return frozenset(set_id for set_id, _ in self._combinations[number])
+        """The sets of a membership: none of one that was swept while somebody was reading."""
+        return frozenset(set_id for set_id, _ in self._combinations.get(number, ()))
 
     def combine(self, own: Ids, cover: Ids) -> Ids:
         """Elementwise: in what either is in, of one set the later deadline."""
