@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from xdpfw.model.errors import Fault, NotFound
 from xdpfw.model.policy import Claim, Entry
 from xdpfw.model.prefix import Family, Prefix
 from xdpfw.policy import keys as k
@@ -25,6 +26,12 @@ CLAIM: dict[Family, np.dtype[Any]] = {
 }
 """One claim. `key`: prefix key, then the origin's number as u16 big endian; `expires`: wall ns or NEVER; `added`: wall
 ns."""
+
+SEARCHED = 4096
+"""Rows looked at together when few of them may be wanted."""
+
+MAX_NAMED = 10
+"""Absent prefixes that an error names."""
 
 ABSENT = -1
 """The effective expiry of a prefix that nobody claims."""
@@ -122,6 +129,14 @@ def pages(table: SortedTable, after: Prefix | None, within: Prefix | None, limit
         cursor = final + b"\xff\xff"
 
 
+def claimed_by(rows: Records, origin: int | None, limit: int) -> Records:
+    """Of whole groups of claims those in which an origin (any if None) has one, the first `limit` of them."""
+    found = prefix_keys(rows["key"])
+    wanted = found if origin is None else found[origins(rows["key"]) == origin]
+    wanted = wanted[starts(wanted)][:limit]
+    return rows[k.member(found, wanted)]
+
+
 def latest(rows: Records) -> Records:
     """Sorted by key, each key once: of several rows with one key the one that expires last."""
     if len(rows) < 2:
@@ -202,3 +217,13 @@ def entries_of(family: Family, rows: Records, origin_texts: Strings, comment_tex
             )
         )
     return entries
+
+
+def absent(name: str, missing: Sequence[Prefix], origin: str | None) -> NotFound:
+    shown = ", ".join(map(str, missing[:MAX_NAMED]))
+    more = f" and {len(missing) - MAX_NAMED:,} more" if len(missing) > MAX_NAMED else ""
+    claimed = "" if origin is None else f" as claims of {origin!r}"
+    return NotFound(
+        f"not in set {name!r}{claimed}: {shown}{more}",
+        [Fault(str(prefix), "not in the set") for prefix in missing[:100]],
+    )

@@ -29,8 +29,6 @@ ORIGINS, COMMENTS = 0xFFFF, 1 << 32
 """Numbers for distinct origins and comments. No claim key ends in 0xffff: it stands behind all claims on its prefix."""
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}", re.ASCII)
-MAX_NAMED = 10
-"""Absent prefixes that an error names."""
 
 Table = tuple[int, Family]
 """One table of claims: set id and family."""
@@ -273,15 +271,18 @@ class Sets:
     ) -> list[Entry]:
         """A page in the order of keys, IPv4 first: entries beyond `after`, inside `within`, claimed by `origin`."""
         set_id = self.info(name).id
+        number = None if origin is None else self.origins.find(origin)
+        if origin is not None and number is None:
+            return []
+        size = limit if number is None else max(limit, c.SEARCHED)
         found: list[Entry] = []
         for family in FAMILIES if within is None else (within.family,):
             if after is not None and after.family > family:
                 continue
             start = after if after is not None and after.family == family else None
-            pages = c.pages(self.table(set_id, family), start, within, limit)
+            pages = c.pages(self.table(set_id, family), start, within, size)
             while len(found) < limit and (rows := next(pages, None)) is not None:
-                entries = self._entries(family, rows)
-                found += (e for e in entries if origin is None or any(claim.origin == origin for claim in e.claims))
+                found += self._entries(family, c.claimed_by(rows, number, limit - len(found)))
         return found[:limit]
 
     def matches(self, address: Address) -> list[tuple[str, Entry]]:
@@ -347,7 +348,7 @@ class Sets:
             missing += (k.prefix_of(family, key) for key in absent)
             found[family] = claims
         if missing and not ignore_missing:
-            raise _absent(name, missing, origin)
+            raise c.absent(name, missing, origin)
         return found
 
     def _edited(self, only: int | None, change: Callable[[Family, SortedTable], TableEdit]) -> Edit:
@@ -388,13 +389,3 @@ class Sets:
 def _definition(sets: Sets, *, total: int = 0, removed: int = 0, dropped: tuple[int, ...] = ()) -> Edit:
     touched = {family: k.empty(family) for family in FAMILIES}
     return Edit(sets, touched, total=total, removed=removed, changed=True, defined=True, dropped=dropped)
-
-
-def _absent(name: str, missing: Sequence[Prefix], origin: str | None) -> NotFound:
-    shown = ", ".join(map(str, missing[:MAX_NAMED]))
-    more = f" and {len(missing) - MAX_NAMED:,} more" if len(missing) > MAX_NAMED else ""
-    claimed = "" if origin is None else f" as claims of {origin!r}"
-    return NotFound(
-        f"not in set {name!r}{claimed}: {shown}{more}",
-        [Fault(str(prefix), "not in the set") for prefix in missing[:100]],
-    )
