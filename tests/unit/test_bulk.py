@@ -136,7 +136,7 @@ def check(bulk: Bulk, good: set[Prefix], bad: list[int]) -> None:
         assert (k.unique(bulk.rows[family].keys) == bulk.rows[family].keys).all()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(LINES, max_size=30), st.sampled_from(("\n", "\r\n")), st.booleans())
 def test_text_means_what_its_lines_mean(lines: list[str], newline: str, bom: bool) -> None:
     lines = [line.replace("\n", "") for line in lines]

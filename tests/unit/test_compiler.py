@@ -222,7 +222,7 @@ def equals_a_build_from_nothing(harness: Harness) -> None:
     assert harness.answers(addresses, TIMES) == harness.expected(harness.sets, harness.policy, addresses, TIMES)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(EDITS, min_size=1, max_size=8), st.lists(st.sampled_from(TIMES), min_size=1, max_size=2))
 def test_any_sequence_of_changes(steps: list[tuple[object, ...]], times: list[int]) -> None:
     harness = Harness()
@@ -231,7 +231,7 @@ def test_any_sequence_of_changes(steps: list[tuple[object, ...]], times: list[in
     equals_a_build_from_nothing(harness)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(EDITS, min_size=1, max_size=5), st.lists(EDITS, min_size=1, max_size=3), st.sampled_from(TIMES))
 def test_a_restart_adopts_whatever_is_there(
     before: list[tuple[object, ...]], unseen: list[tuple[object, ...]], now: int

@@ -111,7 +111,7 @@ def step(ledger: Ledger, what: tuple[object, ...]) -> None:
                 ledger.execute(plan)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(STEPS, min_size=1, max_size=20))
 def test_hits_through_any_sequence_of_changes(steps: list[tuple[object, ...]]) -> None:
     ledger = Ledger()
@@ -120,7 +120,7 @@ def test_hits_through_any_sequence_of_changes(steps: list[tuple[object, ...]]) -
         ledger.check()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(STEPS, min_size=1, max_size=12), st.lists(STEPS, min_size=1, max_size=6))
 def test_hits_go_on_when_the_daemon_starts_again(
     before: list[tuple[object, ...]], after: list[tuple[object, ...]]
