@@ -7,12 +7,14 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.model_tables import ModelTables, nothing_found
 from tests.unit.strategies import addresses, claims, prefixes
 from tests.unit.test_compiler import LIMITS, bulk_of
+from xdpfw.model.errors import KernelError
 from xdpfw.model.policy import Claim, Policy
 from xdpfw.model.prefix import FAMILIES, Address, Prefix
 from xdpfw.policy import keys as k
@@ -155,6 +157,19 @@ def test_packets_on_their_way_while_a_leaf_is_deleted_are_counted() -> None:
     assert leaf not in ledger.tables.counts
 
 
+def test_leaves_cleared_at_the_end_of_a_plan_are_not_those_that_it_handed_out() -> None:
+    ledger = Ledger()
+    one, two, three, four = (Prefix.parse(f"192.0.2.{number}/31") for number in range(0, 8, 2))
+    ledger.change(ledger.sets.upsert("block", [Claim(one)], longest=True))
+    ledger.change(ledger.sets.remove("block", [one]))
+    grace = ledger.compiler.settle()
+    assert grace is not None
+    ledger.execute(grace)
+    for added in ([two, three], [four]):
+        ledger.change(ledger.sets.upsert("block", [Claim(prefix) for prefix in added], longest=True))
+    assert len(set(ledger.tables.prefixes.values())) == 3
+
+
 def test_a_lone_host_costs_no_reading() -> None:
     ledger = Ledger()
     ledger.change(ledger.sets.upsert("block", [Claim(Prefix.parse("198.51.100.0/24"))], longest=True))
@@ -166,6 +181,28 @@ def test_a_lone_host_costs_no_reading() -> None:
     plan = ledger.compiler.plan(edit.sets, edit.touched)
     ledger.tables.execute(plan.ops)
     ledger.compiler.commit(plan, refuse)
+
+
+def test_counters_that_cannot_be_read_cost_shares_and_nothing_else() -> None:
+    ledger = Ledger()
+    wide, host = Prefix.parse("10.0.0.0/8"), Prefix.parse("10.1.2.3")
+    ledger.change(ledger.sets.upsert("block", [Claim(wide), Claim(host)], longest=True))
+    ledger.packets(host.network.network_address, 5)
+
+    def fail(leaves: Ids) -> npt.NDArray[np.uint64]:
+        raise KernelError(f"counters of {leaves} cannot be read")
+
+    edit = ledger.sets.remove("block", [host])
+    plan = ledger.compiler.plan(edit.sets, edit.touched)
+    ledger.tables.execute(plan.ops)
+    with pytest.raises(KernelError):
+        ledger.compiler.commit(plan, fail)
+    ledger.sets = edit.sets
+    ledger.change(ledger.sets.upsert("allow", [Claim(wide)], longest=True))
+    while (settled := ledger.compiler.settle()) is not None:
+        ledger.execute(settled)
+    assert ledger.tables.first_row(host.network.network_address, 0) == 0
+    assert ledger.compiler.hits(ledger.sets, "block", [wide], ledger.tables.read_leaves) == [(5, 50)]
 
 
 def test_hits_of_what_is_no_entry_are_nothing() -> None:

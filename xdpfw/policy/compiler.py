@@ -178,51 +178,48 @@ class Compiler:
     # outcomes
 
     def commit(self, plan: Plan, read_leaves: ReadLeaves) -> None:
-        """The plan was executed. Counters are read only where an entry's share of them changed hands."""
-        done = plan.outcome
+        """The plan was executed. Counters are read only where an entry's share of them changed hands; should reading
+        fail, all but those shares is as it should be."""
+        done, before = plan.outcome, self._sets
         self._memberships.written()
-        self._bury(done, read_leaves)
+        buried = self._leaves.graced() if done.graced or len(done.reclaimed) else []
+        # What is reclaimed was among the ids to choose from, what is cleared at the end was not.
+        self._leaves.cleared(done.reclaimed)
         self._leaves.take(sum(len(change.leaves) for change in done.changes))
-        if len(done.cleared):
-            # Not before the ids that `peek` promised are taken from where it saw them.
-            self._leaves.cleared(done.cleared)
+        self._leaves.cleared(done.cleared)
         self._sets, self._policy = done.sets or self._sets, done.policy or self._policy
-        for change in done.changes:
-            self._count(change, read_leaves, first=done.first)
-            self._universe[change.family] = change.region.updated(self._universe[change.family], change.leaves)
+        deleted = [self._resize(change) for change in done.changes]
         self._tables.commit(plan)
-        if done.sets is not None:
-            self._hits.keep_sets(done.sets)
         if done.first:
             self._memberships.release()
+        if not len(done.reclaimed):  # else they are cleared by now, and what came in late is lost with them
+            for batch in buried:
+                late = h.counted(read_leaves, batch.leaves) - batch.counts
+                self._hits.fold(before, batch.family, batch.keys, late)
+        for change, batch in zip(done.changes, deleted, strict=True):
+            if not done.first:
+                self._hits.change(change.region, self._sets, read_leaves)
+            if len(batch.leaves):
+                batch.counts[:] = h.counted(read_leaves, batch.leaves)
+                self._hits.fold(self._sets, batch.family, batch.keys, batch.counts)
+        if done.sets is not None:
+            self._hits.keep_sets(done.sets)
 
     def abort(self, plan: Plan) -> None:
         """The plan failed before its flip, and its inserts were undone."""
         self._tables.abort(plan)
 
-    def _bury(self, done: Outcome, read_leaves: ReadLeaves) -> None:
-        """Leaves that were deleted before this plan go on their way to be free."""
-        if done.graced or len(done.reclaimed):
-            for batch in self._leaves.graced():
-                # Reclaimed leaves are cleared by now; what came in since they were deleted is lost with them.
-                if not len(done.reclaimed):
-                    late = h.counted(read_leaves, batch.leaves) - batch.counts
-                    self._hits.fold(self._sets, batch.family, batch.keys, late)
-        if len(done.reclaimed):
-            self._leaves.cleared(done.reclaimed)
-
-    def _count(self, change: Change, read_leaves: ReadLeaves, *, first: bool) -> None:
-        """Counters and sizes after a change."""
+    def _resize(self, change: Change) -> Dying:
+        """The universe and its sizes after a change; answers the leaves that are deleted, none of them counted yet."""
         moved, (keys, leaves) = change.region, change.deleted
-        if not first:
-            self._hits.change(moved, self._sets, read_leaves)
-        if len(keys):
-            counts = h.counted(read_leaves, leaves)
-            self._hits.fold(self._sets, change.family, keys, counts)
-            self._leaves.dying.append(Dying(change.family, keys, leaves, counts))
+        self._universe[change.family] = moved.updated(self._universe[change.family], change.leaves)
         self._hosts[change.family] += int(k.is_host(change.inserted).sum()) - int(k.is_host(keys).sum())
         after = int(((moved.new_own == 0) & ~moved.gone).sum())
         self._surplus += after - int(((moved.own == 0) & moved.there).sum())
+        batch = Dying(change.family, keys, leaves, np.zeros((len(leaves), 2), np.int64))
+        if len(leaves):
+            self._leaves.dying.append(batch)
+        return batch
 
     # counters
 

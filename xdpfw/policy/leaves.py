@@ -17,7 +17,8 @@ Counts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Dying:
-    """Leaves whose prefixes were deleted: packets on their way may still count there. `counts` were folded already."""
+    """Leaves whose prefixes were deleted: packets on their way may still count there. `counts` of them are
+    folded already."""
 
     family: Family
     keys: Keys
@@ -77,6 +78,8 @@ class Leaves:
 
     def cleared(self, ids: Ids) -> None:
         """The counters of these dead leaves are zero."""
+        if not len(ids):
+            return
         self._freed = np.concatenate((self._freed, ids))
         self.dead = self.dead[~np.isin(self.dead, ids)]
         self.used -= len(ids)
