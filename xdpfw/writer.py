@@ -17,7 +17,7 @@ from typing import ParamSpec, TypeVar
 
 from xdpfw.clock import ClockAnchor
 from xdpfw.kernel.port import Kernel
-from xdpfw.model.errors import StoreError
+from xdpfw.model.errors import StoreError, XdpfwError
 from xdpfw.model.interface import AttachMode, Epoch
 from xdpfw.model.policy import Policy
 from xdpfw.model.prefix import FAMILIES, Family
@@ -72,13 +72,17 @@ class Writer:
         self._after_long = after_long
         self._thread = ThreadPoolExecutor(1, "xdpfw-writer")
         self._long = asyncio.Lock()
+        self._tidying: asyncio.Task[None] | None = None
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run something that blocks in the one thread that touches the store and the tables."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, lambda: function(*args, **kwargs))
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """Wait for what is under way."""
+        if self._tidying:
+            await self._tidying
         self._thread.shutdown()
 
     # Everything below without `async` runs in the writer's thread, with the lock held.
@@ -181,14 +185,27 @@ class Writer:
 
         if not is_long(edit):
             return await self._change_now(again, counts=counts, keep_leaves=False)
-        async with self._long:
+        await self._long.acquire()
+        try:
             await self.call(self._compiler.check, edit.touched)
-            try:
-                await self._announce(edit, progress)
-                return await self._change_now(again, counts=counts, keep_leaves=True)
-            finally:
-                await self._clear_up()
-                await asyncio.to_thread(self._after_long)
+            await self._announce(edit, progress)
+            edit = await self._change_now(again, counts=counts, keep_leaves=True)
+        except BaseException:
+            await self._tidy_up()
+            raise
+        # It is stored and enforced: nobody needs to wait for what is left over.
+        self._tidying = asyncio.create_task(self._tidy_up())
+        return edit
+
+    async def _tidy_up(self) -> None:
+        """The end of a long change; the next one begins when its leaves are free again."""
+        try:
+            await self._clear_up()
+            await asyncio.to_thread(self._after_long)
+        except XdpfwError as error:  # a later change or the next start takes the rest
+            log.error("prefixes that no set holds could not be taken out: %s", error.detail)
+        finally:
+            self._long.release()
 
     async def _change_now(self, make_edit: Callable[[State], Edit], *, counts: bool, keep_leaves: bool) -> Edit:
         def work() -> Edit:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import pytest
 
 from tests.hand_clock import HandClock
-from xdpfw.daemon import attach_wanted
 from xdpfw.kernel.fake import FakeKernel, fake_link
+from xdpfw.life import attach_wanted
 from xdpfw.model.errors import KernelError, MapFull, NotFound, StoreError
 from xdpfw.model.interface import AttachMode, ForeignProgram
 from xdpfw.model.prefix import Prefix

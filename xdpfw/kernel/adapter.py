@@ -18,7 +18,6 @@ from xdpfw.kernel import attach as attaching
 from xdpfw.kernel import libbpf, netlink, takeover
 from xdpfw.kernel.apply import Applier
 from xdpfw.kernel.bpffs import DEFAULT, Pins, remove_tree
-from xdpfw.kernel.cache import ProgramCache
 from xdpfw.kernel.clock import KernelClock
 from xdpfw.kernel.grace import Grace
 from xdpfw.kernel.instance import Instance, InterfaceMaps, detach_link, link_state
@@ -34,7 +33,6 @@ from xdpfw.model.limits import Limits
 from xdpfw.model.prefix import FAMILIES
 from xdpfw.policy.ops import Ids, Op
 
-PROGRAMS = "programs"
 _BTF = Path("/sys/kernel/btf/vmlinux")
 
 
@@ -43,13 +41,13 @@ class RealKernel:
 
     def __init__(
         self, instance: str, state_dir: Path, limits: Limits, bpffs: Path = DEFAULT, *,
-        wall: Callable[[], int] | None = None,
+        wall: Callable[[], int] | None = None, program: PacketProgram | None = None,
     ) -> None:  # fmt: skip
         self.instance, self._state_dir, self.limits, self._wall = instance, state_dir, limits, wall
         self._pins = Pins(instance, bpffs)
         self._cpus = possible_cpus()
         self._interface_specs = interface_specs(limits, self._cpus)
-        self.program = PacketProgram(ProgramCache(state_dir / PROGRAMS))
+        self.program = program or PacketProgram.of(state_dir)
         self._on: dict[str, Instance] = {}
         self._twin: Twin | None = None
         self._making = threading.Lock()

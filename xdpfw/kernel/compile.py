@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 import subprocess
 import sys
@@ -73,6 +74,10 @@ def find_interpreter() -> str:
 
 
 def _imports_bcc(interpreter: str) -> bool:
+    if interpreter == sys.executable:
+        found = importlib.util.find_spec("bcc")
+        places = found.submodule_search_locations if found else None
+        return any((Path(place) / "libbcc.py").exists() for place in places or ())
     probe = "import importlib.util, sys; sys.exit(importlib.util.find_spec('bcc.libbcc') is None)"
     return subprocess.run([interpreter, "-I", "-c", probe], capture_output=True, check=False).returncode == 0
 

@@ -4,14 +4,18 @@
 from __future__ import annotations
 
 import platform
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
+from pathlib import Path
 
 from xdpfw.kernel.cache import ProgramCache
 from xdpfw.kernel.compile import Program, compile_source
 from xdpfw.kernel.maps import PROGRAM_MAPS
 from xdpfw.kernel.source import find_sources, fingerprint, inline
+from xdpfw.model.errors import KernelError
 
 NAME = "xdp_filter"
+PROGRAMS = "programs"
 MULTI_BUFFER_SINCE = (5, 18)
 
 
@@ -28,9 +32,29 @@ class PacketProgram:
         self.source = inline(find_sources() / f"{NAME}.c")
         self.fingerprint = fingerprint(self.source, self._flags)
 
-    @cached_property
+    @classmethod
+    def of(cls, state_dir: Path) -> PacketProgram:
+        """The program of an instance, which keeps what it compiled in its state directory."""
+        return cls(ProgramCache(state_dir / PROGRAMS))
+
+    def prepare(self) -> None:
+        """Begin to compile beside everything else that a start has to do. A failure shows when it is wanted."""
+        _ = self._under_way
+
+    @property
     def compiled(self) -> Program:
-        return self._obtain(NAME, self._flags)
+        try:
+            return self._under_way.result()
+        except KernelError:
+            self.__dict__.pop("_under_way", None)  # the next one who wants it tries again
+            raise
+
+    @cached_property
+    def _under_way(self) -> Future[Program]:
+        with_one_thread = ThreadPoolExecutor(1, "xdpfw-compiler")
+        future = with_one_thread.submit(self._obtain, NAME, self._flags)
+        with_one_thread.shutdown(wait=False)
+        return future
 
     @cached_property
     def twin(self) -> Program:
@@ -47,5 +71,8 @@ class PacketProgram:
     @property
     def compiler(self) -> str | None:
         """What compiled it, once it was wanted."""
-        done = self.__dict__.get("compiled") or self.__dict__.get("twin")
-        return done.compiler if done else None
+        under_way: Future[Program] | None = self.__dict__.get("_under_way")
+        if under_way and under_way.done() and not under_way.exception():
+            return under_way.result().compiler
+        twin: Program | None = self.__dict__.get("twin")
+        return twin.compiler if twin else None

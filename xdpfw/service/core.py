@@ -148,7 +148,7 @@ class Core:
     async def close(self, *, detach: bool = False) -> None:
         """Stop. Filters stay in force, unless `detach`: then nothing of this instance is left in the kernel."""
         if self._writer:
+            await self._writer.close()
             async with self._writer.lock:
                 await asyncio.to_thread(self.kernel.stop, detach)
-                self._writer.close()
         self.store.close()

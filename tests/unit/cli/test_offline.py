@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.unit.cli.given import Call
-from xdpfw.daemon import attach_wanted
 from xdpfw.hold import Hold
 from xdpfw.kernel.fake import FakeKernel, fake_link
+from xdpfw.life import attach_wanted
 from xdpfw.model.interface import AttachMode
 from xdpfw.model.requests import WriteOptions
 from xdpfw.service import Firewall
