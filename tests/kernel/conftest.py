@@ -20,10 +20,11 @@ from tests.conftest import lacks
 from tests.kernel import plain
 from tests.kernel.bench import Bench
 from tests.wire import private_namespace
-from xdpfw.kernel.adapter import PROGRAMS, RealKernel
+from xdpfw.kernel.adapter import RealKernel
 from xdpfw.kernel.bpffs import DEFAULT, ensure_mounted, remove_tree
 from xdpfw.kernel.clock import KernelClock
 from xdpfw.kernel.compile import find_interpreter
+from xdpfw.kernel.program import PROGRAMS
 from xdpfw.model.errors import KernelError
 from xdpfw.model.limits import Limits
 

@@ -111,14 +111,16 @@ class EntryUseCases(Core):
         """Set exactly what is said. The view is None in a dry run."""
         now = self.clock.wall()
         claim = Claim(prefix, origin, self._expiry(ttl, expires_at, now), comment, now)
+        views: list[EntryView] = []
         written = await self._write(
             name,
             lambda state: state.sets.upsert(name, [claim], longest=False),
             opts,
             tag=lambda: self.entry_tag(name, prefix),
             about=[prefix],
+            then=lambda: views.append(self._entry(self.state.sets, name, prefix)),
         )
-        return (None if opts.dry_run else await self.entry(name, prefix)), written
+        return (views[0] if views else None), written
 
     async def delete_entry(self, name: str, prefix: Prefix, origin: str | None, opts: WriteOptions) -> EntriesWritten:
         return await self._write(
@@ -199,7 +201,10 @@ class EntryUseCases(Core):
         *,
         tag: Callable[[], str | None],
         about: Sequence[Prefix],
+        then: Callable[[], None] = lambda: None,
     ) -> EntriesWritten:
+        """`then` looks at the outcome, in the same thread and before anybody else writes."""
+
         def work() -> EntriesWritten:
             check_match(opts.if_match, tag())
             edit = make(self.state)
@@ -209,6 +214,8 @@ class EntryUseCases(Core):
             elif edit.changed:
                 self.writer.apply(edit)
                 self.versions.changed(*self._touched_resources(name))
+            if not opts.dry_run:
+                then()
             return self._answer(name, edit, opts, about)
 
         async with self.writer.lock:
