@@ -21,7 +21,9 @@ from xdpfw.kernel.source import make_kernel_tree
 from xdpfw.model.errors import KernelError
 
 CHILD = Path(__file__).with_name("compiler_child.py")
-INTERPRETERS = (sys.executable, "/usr/bin/python3")
+SYSTEM_PYTHON = "/usr/bin/python3"
+INTERPRETERS = (sys.executable, SYSTEM_PYTHON)
+DEBIAN_BCC = Path("/usr/lib/python3/dist-packages/bcc/libbcc.py")
 TIMEOUT = 60.0
 MESSAGE_LINES = 20
 
@@ -78,6 +80,8 @@ def _imports_bcc(interpreter: str) -> bool:
         found = importlib.util.find_spec("bcc")
         places = found.submodule_search_locations if found else None
         return any((Path(place) / "libbcc.py").exists() for place in places or ())
+    if interpreter == SYSTEM_PYTHON and DEBIAN_BCC.exists():
+        return True  # it need not be started to know
     probe = "import importlib.util, sys; sys.exit(importlib.util.find_spec('bcc.libbcc') is None)"
     return subprocess.run([interpreter, "-I", "-c", probe], capture_output=True, check=False).returncode == 0
 
