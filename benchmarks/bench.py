@@ -106,10 +106,19 @@ class Bench:
             yield from self._starts(daemon)
 
     def _bulk(self, daemon: Daemon, what: str, paths: list[Path], goal: float) -> Iterator[Figure]:
-        empty = repeat(self.repeat, lambda: put(daemon, paths[0]), before=lambda: clear(daemon))
+        def emptied() -> None:
+            clear(daemon)
+            settle(daemon)
+
+        empty = repeat(self.repeat, lambda: put(daemon, paths[0]), before=emptied)
         yield Figure(f"load {what.partition(' ')[0]} into an empty set, file to enforced", "ms", goal, empty)
         turns = itertools.cycle(paths[::-1])
-        yield Figure(f"replace {what}", "ms", goal, repeat(self.repeat, lambda: put(daemon, next(turns))))
+        yield Figure(
+            f"replace {what}",
+            "ms",
+            goal,
+            repeat(self.repeat, lambda: put(daemon, next(turns)), before=lambda: settle(daemon)),
+        )
 
     def _starts(self, daemon: Daemon) -> Iterator[Figure]:
         def cold() -> None:
@@ -163,6 +172,19 @@ def put(daemon: Daemon, path: Path) -> None:
 
 def clear(daemon: Daemon) -> None:
     daemon.rest.must("PUT", "sets/block/entries?force=true", b"", kind="text/plain")
+
+
+def settle(daemon: Daemon) -> None:
+    """Until nothing is left over of the change before: the tables hold what the sets hold."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        status = daemon.rest.get("status")
+        held = sum(status["maps"][f"{kind}{family}"]["used"] for kind in ("hosts", "trie") for family in (4, 6))
+        if held == sum(view["entries"] for view in status["sets"]):
+            time.sleep(1)
+            return
+        time.sleep(0.1)
+    raise SystemExit("the tables do not settle")
 
 
 def files(daemon: Daemon, name: str, lists: list[bytes]) -> list[Path]:
