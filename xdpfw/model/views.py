@@ -234,12 +234,3 @@ class StatusView:
     maps: dict[str, MapView]
     operation: OperationView | None
     kernel: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class CheckView:
-    name: str
-    ok: bool
-    detail: str
-    meaning: str
-    mend: str

@@ -3,10 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Mapping
 
 from xdpfw.model.errors import InvalidInput
 
@@ -37,9 +34,6 @@ class Strings:
             self._next += 1
         return number
 
-    def intern_all(self, texts: Iterable[str]) -> npt.NDArray[np.uint32]:
-        return np.array([self.intern(text) for text in texts], np.uint32)
-
     def find(self, text: str) -> int | None:
         return self._ids.get(text)
 
@@ -56,12 +50,3 @@ class Strings:
     @property
     def next_number(self) -> int:
         return self._next
-
-    def retain(self, used: Iterable[int]) -> list[int]:
-        """Forget texts that are not in `used`; answers the numbers forgotten. Only while nothing else holds them."""
-        keep = {0, *used}
-        gone = [number for number in self._texts if number not in keep]
-        for number in gone:
-            del self._ids[self._texts.pop(number)]
-        self._next = max(self._texts) + 1
-        return gone

@@ -60,26 +60,18 @@ class InterfaceUseCases(Core):
             check_match(opts.if_match, self.etag(f"interfaces/{name}"))
             if name not in self.interfaces.desired.keys() | self.interfaces.attached.keys() | self.to_attach.keys():
                 raise NotFound(f"{name} is not attached by this firewall")
-            return await self._detach([name], opts)
+            if not opts.dry_run:
+                await self.writer.call(self._detach, name)
+            return Written(self.revision, True, dry_run=opts.dry_run)
 
-    async def detach_all(self, opts: WriteOptions) -> Written:
-        async with self.writer.lock:
-            return await self._detach(sorted(self.interfaces.desired.keys() | self.interfaces.attached.keys()), opts)
-
-    async def _detach(self, names: list[str], opts: WriteOptions) -> Written:
-        if names and not opts.dry_run:
-            await self.writer.call(self._detach_now, names)
-        return Written(self.revision, bool(names), dry_run=opts.dry_run)
-
-    def _detach_now(self, names: list[str]) -> None:
-        # Stored first: should the rest fail half-way, nothing that was to go attaches itself again.
-        self.writer.save_interfaces(dict.fromkeys(names))
-        for name in names:
-            self.interfaces.desired.pop(name, None)
-            self.to_attach.pop(name, None)
-            self.interfaces.detach(name)
-            self.traffic.epochs.pop(name, None)
-            self.versions.changed("interfaces", f"interfaces/{name}")
+    def _detach(self, name: str) -> None:
+        # Stored first: should the rest fail half-way, what was to go does not attach itself again.
+        self.writer.save_interfaces({name: None})
+        self.interfaces.desired.pop(name, None)
+        self.to_attach.pop(name, None)
+        self.interfaces.detach(name)
+        self.traffic.epochs.pop(name, None)
+        self.versions.changed("interfaces", f"interfaces/{name}")
 
     async def counters(self, name: str) -> CountersView:
         await self._check_attached(name)
