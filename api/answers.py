@@ -74,6 +74,8 @@ class TokenView:
     name: str
     role: str
     created_at: datetime
+    expires_at: datetime | None
+    sources: list[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

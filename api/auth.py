@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import os
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 from api.transport import Peer, group_id
-from xdpfw.clock import Clock, SystemClock
-from xdpfw.model.errors import NotAllowed, NotAuthenticated, NotFound
+from xdpfw.clock import SECOND, Clock, SystemClock, to_datetime
+from xdpfw.model.errors import InvalidInput, NotAllowed, NotAuthenticated, NotFound
+from xdpfw.model.prefix import Address, Prefix
 from xdpfw.store.port import Store, TokenRecord
 
 
@@ -76,10 +79,17 @@ class Tokens:
         """Changes when a token comes or goes."""
         return f'"{hashlib.sha256(",".join(sorted(self._records)).encode()).hexdigest()[:16]}"'
 
-    def draft(self, name: str, role: Role) -> tuple[TokenRecord, str]:
-        """A new token and its text, which cannot be had again; it opens nothing until it is added."""
+    def draft(
+        self, name: str, role: Role, ttl: int | None = None, until: int | None = None, sources: Iterable[Prefix] = ()
+    ) -> tuple[TokenRecord, str]:
+        """A new token and its text, which cannot be had again; it opens nothing until it is added. It holds for `ttl`
+        seconds or `until` a wall clock time in ns, and only from `sources`. Raises InvalidInput for a past time."""
         secret = secrets.token_urlsafe(32)
-        record = TokenRecord(secrets.token_hex(4), name, role.label, _digest(secret), self._clock.wall())
+        now = self._clock.wall()
+        expires = until if ttl is None else now + ttl * SECOND
+        if expires is not None and expires <= now:
+            raise InvalidInput(f"expires_at {to_datetime(expires).isoformat()} is in the past")
+        record = TokenRecord(secrets.token_hex(4), name, role.label, _digest(secret), now, expires, tuple(sources))
         return record, f"xdpfw_{record.id}_{secret}"
 
     def add(self, record: TokenRecord) -> None:
@@ -98,14 +108,22 @@ class Tokens:
         self._store.remove_token(id)
         self._records.pop(id, None)
 
-    def identify(self, text: str) -> Caller:
-        """Raises NotAuthenticated when it is not a token of ours."""
+    def identify(self, text: str, source: Address) -> Caller:
+        """Whose token it is. Ids are no secret; secrets are compared in constant time, an unknown id's too.
+
+        Raises NotAuthenticated when it is not a token of ours or has run out, NotAllowed when it is not for `source`.
+        """
         kind, _, rest = text.partition("_")
         id, _, secret = rest.partition("_")
         record = self._records.get(id) if kind == "xdpfw" else None
-        digest = _digest(secret)
-        if record is None or not hmac.compare_digest(record.digest, digest):
+        known = hmac.compare_digest(record.digest if record else _digest(""), _digest(secret))
+        if record is None or not known:
             raise NotAuthenticated("the access token is not known here, or was revoked")
+        if record.expires is not None and record.expires <= self._clock.wall():
+            raise NotAuthenticated(f"the access token {record.id} has run out; xdpfw token create makes another")
+        here = Prefix.host(source)
+        if record.sources and not any(prefix.contains(here) for prefix in record.sources):
+            raise NotAllowed(f"the access token {record.id} may not be used from {ipaddress.ip_address(here.address)}")
         return Caller(f"token:{record.id}", Role[record.role.upper()])
 
 

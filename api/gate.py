@@ -21,6 +21,7 @@ from api.auth import ANONYMOUS, Caller, Role, Tokens, Trust
 from api.errors import problem_of
 from api.transport import PEER
 from xdpfw.model.errors import NotAllowed, Unreadable, XdpfwError
+from xdpfw.model.prefix import Address
 
 log = logging.getLogger("xdpfw.api")
 
@@ -87,7 +88,7 @@ class Gate:
         elif scope["path"] in OPEN:
             return ANONYMOUS
         else:
-            caller = self._bearer(headers)
+            caller = self._bearer(headers, ipaddress.ip_address(scope["client"][0]))
         caller.need(Role.READ if scope["method"] in SAFE else Role.WRITE)
         return caller
 
@@ -98,11 +99,11 @@ class Gate:
         if not _is_loopback(host) and _hostname(host) not in self.names:
             raise NotAllowed(f"this server is not called {host!r}; use 127.0.0.1, [::1] or localhost")
 
-    def _bearer(self, headers: Headers) -> Caller:
+    def _bearer(self, headers: Headers, source: Address) -> Caller:
         scheme, _, token = (headers.one("authorization") or "").partition(" ")
         if scheme.lower() != "bearer":
             ANONYMOUS.need(Role.READ)
-        return self.tokens.identify(token.strip())
+        return self.tokens.identify(token.strip(), source)
 
 
 class Headers:

@@ -93,8 +93,6 @@ class _Timed(Body):
 
     ttl: Seconds | None = None
     expires_at: Instant | None = None
-    comment: Comment = ""
-    origin: Origin = DEFAULT_ORIGIN
 
     @model_validator(mode="after")
     def _one_end(self) -> _Timed:
@@ -106,8 +104,11 @@ class _Timed(Body):
 class EntryBody(_Timed):
     """What one origin says about one prefix."""
 
+    comment: Comment = ""
+    origin: Origin = DEFAULT_ORIGIN
 
-class AddedEntry(_Timed):
+
+class AddedEntry(EntryBody):
     prefix: PrefixText
 
 
@@ -147,8 +148,11 @@ class PolicyPatch(Body):
     )
 
 
-class TokenBody(Body):
+class TokenBody(_Timed):
     name: Annotated[StrictStr, AfterValidator(texts.comment), Field(min_length=1, examples=["grafana"])]
     role: Literal["read", "write", "admin"] = Field(
         description="read: GET; write: all writes but admin's; admin: also tokens and interfaces"
+    )
+    sources: list[PrefixText] = Field(
+        default=[], max_length=100, description="The only prefixes it may be used from; none: from everywhere"
     )

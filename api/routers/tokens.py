@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Request, Response
 
@@ -14,7 +14,7 @@ from api.bodies import StrictRoute
 from api.deps import Service, TokenStore, check_fresh, need_admin
 from api.params import DEFAULT_LIMIT, Cursor, Limit, Options
 from api.schemas import TokenBody
-from xdpfw.clock import to_datetime
+from xdpfw.clock import from_datetime, to_datetime
 from xdpfw.model.views import Written
 from xdpfw.store.port import TokenRecord
 from xdpfw.versions import check_match
@@ -35,7 +35,7 @@ async def list_tokens(
     """Without their secrets, which nobody has but their owners."""
     check_fresh(request, tokens.etag)
     response.headers["ETag"] = tokens.etag
-    return TokenPage(*page([_view(record) for record in tokens.list()], "id", limit, cursor))
+    return TokenPage(*page([TokenView(**_fields(record)) for record in tokens.list()], "id", limit, cursor))
 
 
 @router.post("/tokens", summary="Make a token", status_code=201)
@@ -45,7 +45,8 @@ async def create_token(
     """The secret is in this answer and never shown again."""
     check_match(options.if_match, tokens.etag)
     role = Role[body.role.upper()]
-    record, secret = tokens.draft(body.name, role)
+    until = from_datetime(body.expires_at) if body.expires_at else None
+    record, secret = tokens.draft(body.name, role, body.ttl, until, body.sources)
     written = Written(firewall.revision, True, created=True, dry_run=options.dry_run)
     if options.dry_run:
         response.status_code = 200
@@ -53,10 +54,7 @@ async def create_token(
         await asyncio.to_thread(tokens.add, record)
     marks(response, written)
     return TokenAnswer(
-        id=record.id,
-        name=record.name,
-        role=record.role,
-        created_at=to_datetime(record.created),
+        **_fields(record),
         secret=None if options.dry_run else secret,
         revision=written.revision,
         changed=True,
@@ -75,5 +73,12 @@ async def revoke_token(firewall: Service, tokens: TokenStore, id: TokenId, optio
     return gone(written)
 
 
-def _view(record: TokenRecord) -> TokenView:
-    return TokenView(record.id, record.name, record.role, to_datetime(record.created))
+def _fields(record: TokenRecord) -> dict[str, Any]:
+    return {
+        "id": record.id,
+        "name": record.name,
+        "role": record.role,
+        "created_at": to_datetime(record.created),
+        "expires_at": to_datetime(record.expires) if record.expires is not None else None,
+        "sources": list(map(str, record.sources)),
+    }

@@ -105,10 +105,12 @@ class Api:
         transport = httpx.HTTPTransport(uds=str(self.host.socket))
         return httpx.Client(transport=transport, base_url="http://xdpfw/api/v1/", timeout=30)
 
-    def tcp(self, token: str | None = None, **headers: str) -> httpx.Client:
+    def tcp(self, token: str | None = None, source: str = "127.0.0.1", **headers: str) -> httpx.Client:
+        """`source`: the address it calls from; all of 127.0.0.0/8 are this host's."""
         if token:
             headers["Authorization"] = f"Bearer {token}"
-        return httpx.Client(base_url=f"http://127.0.0.1:{self.host.port}/api/v1/", headers=headers, timeout=30)
+        url, transport = f"http://127.0.0.1:{self.host.port}/api/v1/", httpx.HTTPTransport(local_address=source)
+        return httpx.Client(base_url=url, headers=headers, transport=transport, timeout=30)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return self.host.call(coroutine)

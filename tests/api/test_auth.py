@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 
 import pytest
 
@@ -16,7 +19,11 @@ from api.app import create_app
 from api.auth import Role, Tokens, Trust
 from tests.api.conftest import WAN, Api, ok, problem
 from tests.conftest import lacks
+from tests.hand_clock import HandClock
+from xdpfw.model.errors import NotAllowed
+from xdpfw.model.prefix import Prefix
 
+LOOPBACK = ipaddress.ip_address("127.0.0.1")
 NOBODY = 65534
 MEMBER_GID = 54321
 ASK = """\
@@ -164,12 +171,12 @@ def test_the_secret_is_shown_once_and_kept_as_a_hash(api: Api) -> None:
     assert len(secret.split("_", 2)[2]) >= 43  # 256 bits in base64
     page = api.get("tokens")
     assert [item["id"] for item in page["items"]] == [made["id"]]
-    assert page["items"][0].keys() == {"id", "name", "role", "created_at"}
+    assert page["items"][0].keys() == {"id", "name", "role", "created_at", "expires_at", "sources"}
     [record] = api.store.tokens()
     assert secret.encode() not in repr(record).encode()
     assert secret.split("_", 2)[2] not in repr(record)
     # a daemon that starts anew knows it
-    assert Tokens(api.store).identify(secret).role is Role.READ
+    assert Tokens(api.store).identify(secret, LOOPBACK).role is Role.READ
 
 
 def test_a_revoked_token_is_refused_on_an_open_connection(api: Api) -> None:
@@ -181,6 +188,49 @@ def test_a_revoked_token_is_refused_on_an_open_connection(api: Api) -> None:
         problem(tcp.get("status"), 401)
     problem(api.client.delete(f"tokens/{record.id}"), 404)
     assert api.store.tokens() == []
+
+
+def test_a_token_runs_out(api: Api) -> None:
+    clock = HandClock()
+    tokens = Tokens(api.store, clock)
+    api.host.show(api.firewall, tokens)
+    made = ok(api.client.post("tokens", json={"name": "visitor", "role": "read", "ttl": "1h"})).json()
+    seconds = (datetime.fromisoformat(made["expires_at"]) - datetime.fromisoformat(made["created_at"])).total_seconds()
+    assert seconds == 3600
+    with api.tcp(made["secret"]) as tcp:
+        clock.advance(3599)
+        ok(tcp.get("status"))
+        clock.advance(1)
+        assert made["id"] in problem(tcp.get("status"), 401)["detail"]
+        # the id alone tells nobody that there was such a token
+        tcp.headers["Authorization"] = f"Bearer xdpfw_{made['id']}_guess"
+        assert made["id"] not in problem(tcp.get("status"), 401)["detail"]
+
+
+@pytest.mark.parametrize(
+    ("sources", "caller", "status"),
+    [
+        (["127.0.0.0/30"], "127.0.0.2", 200),
+        (["127.0.0.0/30"], "127.0.0.4", 403),
+        (["192.0.2.1", "127.0.0.4"], "127.0.0.4", 200),
+        (["::ffff:127.0.0.2"], "127.0.0.2", 200),
+        (["::/0"], "127.0.0.2", 403),
+        ([], "127.0.0.2", 200),
+    ],
+)
+def test_a_token_is_good_from_its_sources_alone(api: Api, sources: list[str], caller: str, status: int) -> None:
+    secret = ok(api.client.post("tokens", json={"name": "n", "role": "read", "sources": sources})).json()["secret"]
+    with api.tcp(secret, source=caller) as tcp:
+        assert tcp.get("status").status_code == status
+
+
+def test_an_address_of_ipv4_in_ipv6_is_the_ipv4_address(api: Api) -> None:
+    """A listener on [::] is told so who calls over IPv4."""
+    record, secret = api.tokens.draft("n", Role.READ, sources=[Prefix.parse("192.0.2.0/24")])
+    api.tokens.add(record)
+    assert api.tokens.identify(secret, ipaddress.ip_address("::ffff:192.0.2.9")).role is Role.READ
+    with pytest.raises(NotAllowed, match=re.escape("192.0.3.9")):
+        api.tokens.identify(secret, ipaddress.ip_address("::ffff:192.0.3.9"))
 
 
 def test_a_dry_run_makes_no_token_and_revokes_none(api: Api) -> None:
@@ -201,9 +251,21 @@ def test_if_match_guards_tokens(api: Api) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [{}, {"name": "n"}, {"name": "n", "role": "root"}, {"name": "", "role": "read"}, {"name": "a\nb", "role": "read"}],
+    [
+        {},
+        {"name": "n"},
+        {"name": "n", "role": "root"},
+        {"name": "", "role": "read"},
+        {"name": "a\nb", "role": "read"},
+        {"name": "n", "role": "read", "ttl": 0},
+        {"name": "n", "role": "read", "ttl": 60, "expires_at": "2030-01-01T00:00:00Z"},
+        {"name": "n", "role": "read", "expires_at": "2001-01-01T00:00:00Z"},
+        {"name": "n", "role": "read", "sources": ["10.0.0.1/8"]},
+        {"name": "n", "role": "read", "sources": "10.0.0.1"},
+        {"name": "n", "role": "read", "sources": ["192.0.2.1"] * 101},
+    ],
 )
-def test_other_tokens_are_422(api: Api, body: dict[str, str]) -> None:
+def test_other_tokens_are_422(api: Api, body: dict[str, object]) -> None:
     problem(api.client.post("tokens", json=body), 422)
     assert api.store.tokens() == []
 

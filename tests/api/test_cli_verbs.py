@@ -178,6 +178,10 @@ def test_tokens(xdpfw: Shell) -> None:
     assert (token["name"], token["role"]) == ("grafana", "read")
     assert xdpfw("token", "revoke", token["id"])[0] == 0
     assert xdpfw("token", "revoke", token["id"])[0] == 3
+    assert xdpfw("token", "create", "visitor", "--for", "1h", "--source", "192.0.2.0/24")[0] == 0
+    (token,) = xdpfw.document("token", "list")["items"]
+    assert (token["sources"], token["expires_at"] is None) == (["192.0.2.0/24"], False)
+    assert "192.0.2.0/24" in xdpfw("token", "list")[1]
 
 
 def test_over_tcp_a_token_is_needed(xdpfw: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

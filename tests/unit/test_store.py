@@ -95,12 +95,14 @@ def test_everything_that_is_no_set(reopened: Reopened) -> None:
 
 
 def test_tokens(reopened: Reopened) -> None:
+    sources = (Prefix.parse("192.0.2.0/24"), Prefix.parse("::1"))
     first, second = TokenRecord("1", "a", "read", b"\0" * 32, 5), TokenRecord("2", "b", "admin", b"\xff" * 32, 6)
-    reopened.store.add_token(first)
-    reopened.store.add_token(second)
+    third = TokenRecord("3", "c", "write", b"\1" * 32, 7, 2**62, sources)
+    for record in (first, second, third):
+        reopened.store.add_token(record)
     reopened.store.remove_token("1")
     reopened.store.remove_token("absent")
-    assert reopened.again().tokens() == [second]
+    assert reopened.again().tokens() == [second, third]
 
 
 Step = Callable[[Sets], Edit]
@@ -200,8 +202,7 @@ def test_bases_survive_packing(bases: dict[tuple[int, bytes], tuple[int, int]]) 
 
 
 def test_the_layout_of_stored_claims_does_not_change_unnoticed() -> None:
-    """A database of this schema holds records of this layout; another layout needs a migration."""
-    assert len(MIGRATIONS) == 1
+    """Databases hold records of this layout; another layout needs a migration that converts them."""
     assert {family: CLAIM[family].descr for family in FAMILIES} == {
         4: [("key", "|S7"), ("expires", "<i8"), ("comment", "<u4"), ("added", "<i8")],
         6: [("key", "|S19"), ("expires", "<i8"), ("comment", "<u4"), ("added", "<i8")],
@@ -209,6 +210,20 @@ def test_the_layout_of_stored_claims_does_not_change_unnoticed() -> None:
 
 
 # The store on disk
+
+
+def test_a_database_of_the_first_schema_is_brought_up_to_date(path: Path) -> None:
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as db:
+        for statement in MIGRATIONS[0]:
+            db.execute(statement)
+        db.execute("INSERT INTO tokens VALUES ('1', 'a', 'read', x'00', 5)")
+        db.execute("UPDATE state SET revision = 9")
+        db.execute("PRAGMA user_version = 1")
+        db.commit()
+    with closing(SqliteStore(path)) as store:
+        assert store.load().revision == 9
+        assert store.tokens() == [TokenRecord("1", "a", "read", b"\0", 5)]
 
 
 @pytest.fixture

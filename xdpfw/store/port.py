@@ -10,6 +10,7 @@ from typing import Protocol
 from xdpfw.clock import ClockAnchor
 from xdpfw.model.interface import AttachMode, Epoch
 from xdpfw.model.policy import Policy
+from xdpfw.model.prefix import Prefix
 from xdpfw.policy.sets import Edit, Sets
 
 Bases = Mapping[tuple[int, bytes], tuple[int, int]]
@@ -45,13 +46,16 @@ class StoredChange:
 
 @dataclass(frozen=True, slots=True)
 class TokenRecord:
-    """An access token: `digest` is the SHA-256 of its secret; `created` wall clock ns."""
+    """An access token: `digest` is the SHA-256 of its secret; `created` and `expires` wall clock ns (None: for ever);
+    `sources` are the only prefixes it may be used from (none: from everywhere)."""
 
     id: str
     name: str
     role: str
     digest: bytes
     created: int
+    expires: int | None = None
+    sources: tuple[Prefix, ...] = ()
 
 
 class Store(Protocol):

@@ -54,6 +54,10 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             created INTEGER NOT NULL
         )""",
     ),
+    (
+        "ALTER TABLE tokens ADD COLUMN expires INTEGER",
+        "ALTER TABLE tokens ADD COLUMN sources TEXT NOT NULL DEFAULT ''",
+    ),
 )
 """Statements that lead from each version to the next; a published one is never changed."""
 

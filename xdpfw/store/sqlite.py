@@ -26,7 +26,7 @@ from xdpfw.clock import ClockAnchor
 from xdpfw.model.errors import StoreError
 from xdpfw.model.interface import AttachMode, Epoch
 from xdpfw.model.policy import Policy, PolicyMode, Row
-from xdpfw.model.prefix import Family
+from xdpfw.model.prefix import Family, Prefix
 from xdpfw.model.reason import Verdict
 from xdpfw.policy.claims import CLAIM
 from xdpfw.policy.sets import BULK_ROWS, Edit, SetInfo, Sets
@@ -247,12 +247,17 @@ class SqliteStore:
 
     def tokens(self) -> list[TokenRecord]:
         with self._transaction():
-            return [TokenRecord(*row) for row in self._db.execute("SELECT id, name, role, digest, created FROM tokens")]
+            rows = self._db.execute("SELECT id, name, role, digest, created, expires, sources FROM tokens")
+            return [
+                TokenRecord(id, name, role, digest, created, expires, tuple(map(Prefix.parse, sources.split())))
+                for id, name, role, digest, created, expires, sources in rows
+            ]
 
     def add_token(self, record: TokenRecord) -> None:
         with self._transaction():
-            values = (record.id, record.name, record.role, record.digest, record.created)
-            self._db.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?)", values)
+            values = (record.id, record.name, record.role, record.digest, record.created, record.expires)
+            sources = " ".join(map(str, record.sources))
+            self._db.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?)", (*values, sources))
 
     def remove_token(self, id: str) -> None:
         with self._transaction():

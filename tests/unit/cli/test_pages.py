@@ -170,7 +170,8 @@ def test_policy_changes_one_thing(call: Call, daemon: Canned) -> None:
 
 
 def test_a_token_is_all_that_goes_to_stdout(call: Call, daemon: Canned) -> None:
-    token = {"id": "5f", "name": "x", "role": "read", "created_at": "2026-01-01T00:00:00Z", "secret": "s3cret"}
+    made, never = "2026-01-01T00:00:00Z", {"expires_at": None, "sources": []}
+    token = {"id": "5f", "name": "x", "role": "read", "created_at": made, "secret": "s3cret"} | never
     daemon.tells["POST", "/tokens"] = Told(201, document=token | {"revision": 1, "changed": True})
     code, out, err = call("token", "create", "x")
     assert (code, out) == (0, "s3cret\n")
@@ -180,3 +181,17 @@ def test_a_token_is_all_that_goes_to_stdout(call: Call, daemon: Canned) -> None:
     assert "s3cret" not in call("token", "list")[1]
     daemon.tells["DELETE", "/tokens/5f"] = Told(204, headers={"X-Revision": "1"})
     assert call("token", "revoke", "5f")[:2] == (0, "token 5f: revoked\n")
+
+
+def test_a_token_may_be_for_a_while_and_from_some_places(call: Call, daemon: Canned) -> None:
+    token = {"id": "5f", "name": "x", "role": "read", "created_at": "2026-01-01T00:00:00Z"}
+    told = token | {"secret": "s3cret", "revision": 1, "changed": True}
+    daemon.tells["POST", "/tokens"] = Told(201, document=told)
+    assert call("token", "create", "x", "--for", "8h", "--source", "192.0.2.1", "--source", "2001:db8::/32")[0] == 0
+    sent = {"name": "x", "role": "read", "ttl": 28_800, "sources": ["192.0.2.1", "2001:db8::/32"]}
+    assert daemon.asked[0].document == sent
+    past = token | {"expires_at": "2026-01-02T00:00:00Z", "sources": ["192.0.2.1/32"]}
+    daemon.tells["GET", "/tokens"] = Told(document={"items": [past], "next": None, "total": 1})
+    out = call("token", "list")[1]
+    assert "run out" in out
+    assert "192.0.2.1/32" in out
