@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -15,10 +14,10 @@ from xdpfw.model.errors import Fault, NotFound
 from xdpfw.model.policy import Claim, Entry
 from xdpfw.model.prefix import Family, Prefix
 from xdpfw.policy import keys as k
-from xdpfw.policy.keys import Flags, starts
+from xdpfw.policy.keys import starts
 from xdpfw.policy.ops import NEVER, Keys
 from xdpfw.policy.strings import Strings
-from xdpfw.policy.table import Records, SortedTable, find, merged
+from xdpfw.policy.table import Records, SortedTable
 
 CLAIM: dict[Family, np.dtype[Any]] = {
     family: np.dtype([("key", f"S{k.KEY_BYTES[family] + 2}"), ("expires", "i8"), ("comment", "u4"), ("added", "i8")])
@@ -37,24 +36,6 @@ ABSENT = -1
 """The effective expiry of a prefix that nobody claims."""
 
 Times = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class TableEdit:
-    """A change of one set's claims of one family. `rows` written, `gone` removed; counts are of distinct prefixes."""
-
-    table: SortedTable
-    touched: Keys
-    rows: Records
-    gone: Keys
-    added: int
-    refreshed: int
-    removed: int
-    kept: int
-
-    @property
-    def changed(self) -> bool:
-        return bool(len(self.rows) or len(self.gone))
 
 
 def claim_keys(prefixes: Keys, numbers: npt.NDArray[Any] | int) -> Keys:
@@ -148,46 +129,6 @@ def latest(rows: Records) -> Records:
     group = np.cumsum(first) - 1
     by_expiry = np.lexsort((-rows["expires"], group))
     return rows[by_expiry[np.flatnonzero(first)]]
-
-
-def apply(table: SortedTable, upserts: Records, deletes: Keys, *, longest: bool) -> TableEdit:
-    """Put sorted claims in and take sorted claim keys out (no key in both).
-
-    With `longest`, a claim that is there and expires later stays as it is. A claim that is there keeps the time at
-    which it was added.
-    """
-    if not len(upserts) and not len(deletes):
-        nothing = prefix_keys(deletes)
-        return TableEdit(table, nothing, upserts, deletes, added=0, refreshed=0, removed=0, kept=0)
-    named = distinct(k.union(upserts["key"], deletes))
-    old = on(table, named)
-    there, found = find(old, upserts["key"])
-    rows = upserts.copy()
-    rows["added"][found] = there["added"][found]
-    if longest:
-        stays = found & ((there["expires"] > rows["expires"]) | _only_forgets(there, rows))
-        rows[stays] = there[stays]
-    written = rows[~found | (rows != there)]
-    gone = deletes[find(old, deletes)[1]]
-    before, after = effective(old, named), effective(merged(old, written, gone), named)
-    was, is_there = before != ABSENT, after != ABSENT
-    changed = k.member(named, k.union(distinct(written["key"]), distinct(gone)))
-    return TableEdit(
-        table=table.merge(written, gone),
-        touched=named[before != after],
-        rows=written,
-        gone=gone,
-        added=int((~was & is_there).sum()),
-        refreshed=int((was & is_there & changed).sum()),
-        removed=int((was & ~is_there).sum()),
-        kept=int((was & is_there).sum()),
-    )
-
-
-def _only_forgets(there: Records, rows: Records) -> Flags:
-    """The same expiry again, without a comment: what is known stays."""
-    silent: Flags = (there["expires"] == rows["expires"]) & (rows["comment"] == 0)
-    return silent
 
 
 def entries_of(family: Family, rows: Records, origin_texts: Strings, comment_texts: Strings) -> list[Entry]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import socket
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -177,6 +178,39 @@ def union(*parts: Keys) -> Keys:
     return merged[starts(merged)]
 
 
+@dataclass(frozen=True, slots=True)
+class Together:
+    """The sorted union of two sorted, unique arrays; where the items of `first` and `second` are in it, and which of
+    `second` are in `first` too (at `among`)."""
+
+    keys: Keys
+    first: Index | slice
+    second: Index
+    common: Flags
+    among: Index
+
+
+def together(first: Keys, second: Keys) -> Together:
+    """One merge of two runs, of which everything else is known."""
+    position = search(first, second)
+    if not len(first):
+        return Together(second, slice(0), position + np.arange(len(second)), np.zeros(len(second), np.bool_), position)
+    among = np.minimum(position, len(first) - 1)
+    common = first.take(among) == second
+    new = np.flatnonzero(~common)
+    if not len(new):
+        return Together(first, slice(None), among, common, among)
+    at_new = position[new] + np.arange(len(new))
+    old = np.ones(len(first) + len(new), np.bool_)
+    old[at_new] = False
+    at_first = np.flatnonzero(old)
+    keys = np.empty(len(old), first.dtype)
+    keys[at_first], keys[at_new] = first, second.take(new)
+    at_second = at_first.take(among)
+    at_second[new] = at_new
+    return Together(keys, at_first, at_second, common, among)
+
+
 def member(items: Keys, table: Keys) -> Flags:
     """Which of `items` are in the sorted `table`."""
     if not len(table) or not len(items):
@@ -201,6 +235,11 @@ def _masks(family: Family) -> Bytes:
 
 
 _MASKS: dict[Family, Bytes] = {family: _masks(family) for family in FAMILIES}
+_WORD_MASKS = {
+    family: [np.ascontiguousarray(word, word.dtype.newbyteorder("=")) for word in masks.view(f">u{size}").T]
+    for (family, masks), size in zip(_MASKS.items(), (4, 8), strict=True)
+}
+"""The same as numbers, as `_addresses` has them."""
 
 
 def masked(addresses: Bytes, prefix_lengths: Bytes) -> Keys:
@@ -212,13 +251,32 @@ def masked(addresses: Bytes, prefix_lengths: Bytes) -> Keys:
     return from_octets(rows)
 
 
+def _addresses(keys: Keys) -> list[npt.NDArray[Any]]:
+    """Addresses as numbers, the most significant first: one of 32 bits for IPv4, two of 64 for IPv6."""
+    word = ">u4" if family_of(keys) == 4 else ">u8"
+    rows = np.ascontiguousarray(octets(keys)[:, :-1]).view(word)
+    return [np.ascontiguousarray(column, word.replace(">", "=")) for column in rows.T]
+
+
 def contains(outer: Keys, inner: Keys) -> Flags:
     """Elementwise: whether every address of `inner` is one of `outer`."""
-    a, b = octets(outer), octets(inner)
-    mask = _MASKS[family_of(outer)][a[:, -1]]
-    same = ((b[:, :-1] & mask) == a[:, :-1]).all(axis=1)
-    inside: Flags = same & (a[:, -1] <= b[:, -1])
+    return _inside(_addresses(outer), lengths(outer), _addresses(inner), lengths(inner), family_of(outer))
+
+
+def _inside(
+    outer: list[npt.NDArray[Any]], outer_lengths: Bytes, inner: list[npt.NDArray[Any]], inner_lengths: Bytes, of: Family
+) -> Flags:
+    inside: Flags = outer_lengths <= inner_lengths
+    for a, b, mask in zip(outer, inner, _WORD_MASKS[of], strict=True):
+        inside &= (a ^ b) & mask[outer_lengths] == 0
     return inside
+
+
+def _holds_next(keys: Keys) -> Flags:
+    """Of sorted, unique keys, all but the last: which contain the one after them."""
+    words, sizes = _addresses(keys), lengths(keys)
+    before, after = [word[:-1] for word in words], [word[1:] for word in words]
+    return _inside(before, sizes[:-1], after, sizes[1:], family_of(keys))
 
 
 def last_keys(keys: Keys) -> Keys:
@@ -235,7 +293,7 @@ def subtree_ends(keys: Keys) -> Index:
     count = len(keys)
     ends = np.arange(1, count + 1)
     if count > 1:
-        outer = np.flatnonzero(contains(keys[:-1], keys[1:]))
+        outer = np.flatnonzero(_holds_next(keys))
         if len(outer):
             ends[outer] = search_any(keys, last_keys(keys[outer]), "right")
     return ends
@@ -252,7 +310,7 @@ def levels(ends: Index) -> list[tuple[Index, Index]]:
     depth = depths(ends) if len(ends) > 1 else np.zeros(len(ends), np.int64)
     if not depth.any():
         return [(np.arange(len(ends)), np.full(len(ends), -1))]
-    by_depth = np.argsort(depth, kind="stable")
+    by_depth = np.argsort(depth.astype(np.uint8), kind="stable")  # at most 128; numpy sorts octets by counting
     bounds = np.searchsorted(depth[by_depth], np.arange(depth.max() + 2))
     found = []
     above = np.empty(0, np.int64)

@@ -20,6 +20,9 @@ from xdpfw.policy.sets import Sets
 
 Combination = tuple[tuple[int, int], ...]
 
+FEW = 1024
+"""Distinct values."""
+
 QUARTER = 250_000_000
 """Deadlines are rounded up to 0.25 s, so that few distinct combinations exist."""
 
@@ -34,8 +37,12 @@ def distinct_codes(codes: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64],
     """Sorted distinct values and where each code is among them."""
     if len(codes) and (codes[0] == codes).all():
         return codes[:1], np.zeros(len(codes), np.int64)
-    found, inverse = np.unique(codes, return_inverse=True)
-    return found, inverse
+    # Few distinct values are found by hashing, and a search among few is faster than a sort of all.
+    found = np.unique(codes)
+    if len(found) > FEW:
+        found, inverse = np.unique(codes, return_inverse=True)
+        return found, inverse
+    return found, np.searchsorted(found, codes)
 
 
 def _after_first_deadline(combination: Combination) -> Combination:

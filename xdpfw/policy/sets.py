@@ -14,10 +14,12 @@ from xdpfw.model.errors import Conflict, Fault, InvalidInput, NotFound
 from xdpfw.model.policy import ALLOW, BLOCK, DEFAULT_ORIGIN, Claim, Entry
 from xdpfw.model.prefix import FAMILIES, Address, Family, Prefix
 from xdpfw.policy import claims as c
+from xdpfw.policy import edits
 from xdpfw.policy import keys as k
 from xdpfw.policy.bulk import Bulk
 from xdpfw.policy.bulk_claims import rows_of
-from xdpfw.policy.claims import CLAIM, TableEdit
+from xdpfw.policy.claims import CLAIM
+from xdpfw.policy.edits import TableEdit
 from xdpfw.policy.ops import NEVER, Keys
 from xdpfw.policy.strings import Strings
 from xdpfw.policy.table import Records, SortedTable
@@ -181,7 +183,11 @@ class Sets:
             raise InvalidInput(f"{both[0]} is both added and removed", faults)
         gone = self._claims_on(name, remove, origin, ignore_missing)
         rows = self._records(add)
-        return self._edited(set_id, lambda family, table: c.apply(table, rows[family], gone[family], longest=longest))
+
+        def change(family: Family, table: SortedTable) -> TableEdit:
+            return edits.apply(table, rows[family], gone[family], longest=longest)
+
+        return self._edited(set_id, change)
 
     def replace(
         self,
@@ -205,15 +211,8 @@ class Sets:
         base_id = base.defined[name].id if name in base.defined else None
 
         def change(family: Family, table: SortedTable) -> TableEdit:
-            since = SortedTable.empty(CLAIM[family]) if base_id != set_id else base.table(set_id, family)
-            recent = table.changes_since(since)["key"]
-            there = table.array()["key"]
-            if only is not None:
-                there = there[c.origins(there) == only]
-            wanted = rows[family]
-            wanted = wanted[~k.member(wanted["key"], recent)]
-            gone = there[~k.member(there, wanted["key"]) & ~k.member(there, recent)]
-            return c.apply(table, wanted, gone, longest=False)
+            since = base.table(set_id, family) if base_id == set_id else SortedTable.empty(CLAIM[family])
+            return edits.replaced(table, rows[family], only, since)
 
         return self._edited(set_id, change)
 
@@ -221,7 +220,7 @@ class Sets:
         """Without the claims whose time has come, in all sets."""
         none = {family: np.empty(0, CLAIM[family]) for family in FAMILIES}
         return self._edited(
-            None, lambda family, table: c.apply(table, none[family], table.expiring(now)["key"], longest=False)
+            None, lambda family, table: edits.apply(table, none[family], table.expiring(now)["key"], longest=False)
         )
 
     def shift(self, delta_ns: int) -> Edit:
@@ -230,7 +229,7 @@ class Sets:
         def moved(family: Family, table: SortedTable) -> TableEdit:
             rows = table.expiring(NEVER - 1).copy()
             rows["expires"] += delta_ns
-            return c.apply(table, rows, rows["key"][:0], longest=False)
+            return edits.apply(table, rows, rows["key"][:0], longest=False)
 
         return self._edited(None, moved)
 

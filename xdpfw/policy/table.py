@@ -106,7 +106,7 @@ class SortedTable:
         start = np.maximum(block, 0)
         rows = self._collect(start, start + 1)
         position = search(rows["key"], keys, "right") - 1
-        return rows[np.maximum(position, 0)], block >= 0
+        return gather(rows, np.maximum(position, 0)), block >= 0
 
     def merge(self, upserts: Records, deletes: Keys) -> SortedTable:
         """A table with sorted rows put in (replacing equal keys) and sorted keys, absent ones too, taken out."""
@@ -152,13 +152,13 @@ class SortedTable:
         old = [block for block in base._blocks if id(block) not in ours]
         if not new:
             return np.empty(0, self.dtype)
-        rows = np.concatenate(new)
+        rows = joined(new)
         if not old:
             return rows
-        before = np.concatenate(old)
+        before = joined(old)
         position = np.minimum(search(before["key"], rows["key"]), len(before) - 1)
-        new_or_other: Records = rows[before[position] != rows]
-        return new_or_other
+        # Records are equal when their bytes are: they have no padding.
+        return chosen(rows, plain(gather(before, position)) != plain(rows))
 
     def _digest(self, begin: int, end: int) -> _Digest:
         return self._firsts[begin:end], self._lows[begin:end]
@@ -196,14 +196,14 @@ class SortedTable:
         np.add.at(marks, begin, 1)
         np.add.at(marks, end, -1)
         chosen = np.flatnonzero(np.cumsum(marks)[:-1])
-        return np.concatenate([self._blocks[block] for block in chosen.tolist()])
+        return joined([self._blocks[block] for block in chosen.tolist()])
 
     def _join(self, begin: int, end: int) -> Records:
         if end - begin == 1:
             return self._blocks[begin]
         if end <= begin:
             return np.empty(0, self.dtype)
-        return np.concatenate(self._blocks[begin:end])
+        return joined(self._blocks[begin:end])
 
 
 def _digest(dtype: np.dtype[Any], blocks: Sequence[Records]) -> _Digest:
@@ -211,14 +211,6 @@ def _digest(dtype: np.dtype[Any], blocks: Sequence[Records]) -> _Digest:
     if "expires" not in (dtype.names or ()):
         return firsts, np.zeros(len(blocks), np.int64)
     return firsts, np.array([block["expires"].min() for block in blocks], np.int64)
-
-
-def find(rows: Records, keys: Keys) -> tuple[Records, Flags]:
-    """In sorted rows, those of sorted keys that are there, elsewhere anything, and which are."""
-    if not len(rows) or not len(keys):
-        return np.zeros(len(keys), rows.dtype), np.zeros(len(keys), np.bool_)
-    found = rows[np.minimum(search(rows["key"], keys), len(rows) - 1)]
-    return found, found["key"] == keys
 
 
 def _split(rows: Records) -> list[Records]:
@@ -236,25 +228,42 @@ def merged(rows: Records, upserts: Records, deletes: Keys) -> Records:
         keep = np.ones(len(rows), np.bool_)
         position = np.minimum(search(rows["key"], deletes), len(rows) - 1)
         keep[position[rows["key"][position] == deletes]] = False
-        rows = _plain(rows)[keep].view(rows.dtype)
+        rows = chosen(rows, keep)
     if not len(rows) or not len(upserts):
         return rows if len(rows) else upserts
     position = search(rows["key"], upserts["key"])
     at = np.minimum(position, len(rows) - 1)
     replaced = rows["key"][at] == upserts["key"]
     if replaced.any():
-        rows = rows.copy()
-        _plain(rows)[at[replaced]] = _plain(upserts)[replaced]
-        upserts, position = _plain(upserts)[~replaced].view(rows.dtype), position[~replaced]
+        rows = plain(rows).copy().view(rows.dtype)
+        plain(rows)[at[replaced]] = plain(chosen(upserts, replaced))
+        upserts, position = chosen(upserts, ~replaced), position[~replaced]
     result = np.empty(len(rows) + len(upserts), rows.dtype)
     new = position + np.arange(len(upserts))
     old = np.ones(len(result), np.bool_)
     old[new] = False
-    _plain(result)[new] = _plain(upserts)
-    _plain(result)[old] = _plain(rows)
+    plain(result)[new] = plain(upserts)
+    plain(result)[old] = plain(rows)
     return result
 
 
-def _plain(rows: Records) -> npt.NDArray[np.void]:
-    """The same memory without fields: numpy moves such rows whole, not field by field."""
+# numpy copies records field by field; without their fields it moves them whole, some times faster.
+
+
+def plain(rows: Records) -> npt.NDArray[np.void]:
+    """The same memory without fields."""
     return rows.view(np.dtype((np.void, rows.dtype.itemsize)))
+
+
+def joined(parts: Sequence[Records]) -> Records:
+    return np.concatenate([plain(part) for part in parts]).view(parts[0].dtype)
+
+
+def gather(rows: Records, at: Index) -> Records:
+    """The rows at these positions."""
+    return plain(rows).take(at).view(rows.dtype)
+
+
+def chosen(rows: Records, which: Flags) -> Records:
+    """The rows that are flagged."""
+    return gather(rows, np.flatnonzero(which))

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Changes of one set's claims of one family: one merge of what is there with what is written, then columns.
+
+Everything that an edit tells about is read off the sorted union of old and new claims: prefix by prefix the expiry
+before and after, and so what came, went, and differs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from xdpfw.policy import claims as c
+from xdpfw.policy import keys as k
+from xdpfw.policy.claims import ABSENT, Times
+from xdpfw.policy.keys import Flags, Together
+from xdpfw.policy.ops import Keys
+from xdpfw.policy.table import Records, SortedTable, chosen, gather, plain
+
+WIDE = 8
+"""A change that names more than one in so many of a table's rows is made by passing over the whole table."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableEdit:
+    """`touched`: prefixes whose effective expiry differs, `until` what it is now (ABSENT: claimed no more). `rows`
+    written, `gone` removed; counts are of distinct prefixes."""
+
+    table: SortedTable
+    touched: Keys
+    until: Times
+    rows: Records
+    gone: Keys
+    added: int
+    refreshed: int
+    removed: int
+    kept: int
+
+    @property
+    def changed(self) -> bool:
+        return bool(len(self.rows) or len(self.gone))
+
+
+def apply(table: SortedTable, upserts: Records, deletes: Keys, *, longest: bool) -> TableEdit:
+    """Put sorted claims in and take sorted claim keys, absent ones too, out (no key in both).
+
+    With `longest`, a claim that is there and expires later stays as it is. A claim that is there keeps the time at
+    which it was added.
+    """
+    if not len(upserts) and not len(deletes):
+        nothing = c.prefix_keys(deletes)
+        return TableEdit(table, nothing, np.empty(0, np.int64), upserts, deletes, 0, 0, 0, 0)
+    wide = (len(upserts) + len(deletes)) * WIDE > len(table)
+    old = table.array() if wide else c.on(table, c.distinct(k.union(upserts["key"], deletes)))
+    at = k.search(old["key"], deletes)
+    at = at[old["key"].take(np.minimum(at, len(old) - 1)) == deletes] if len(old) else at[:0]
+    gone = np.zeros(len(old), np.bool_)
+    gone[at] = True
+    merged = k.together(np.ascontiguousarray(old["key"]), np.ascontiguousarray(upserts["key"]))
+    return _edited(table, old, upserts, merged, gone, longest=longest, wide=wide)
+
+
+def replaced(table: SortedTable, wanted: Records, origin: int | None, base: SortedTable) -> TableEdit:
+    """Sorted claims instead of all that are there, or instead of an origin's; claims written since `base` stay."""
+    old = table.array()
+    keys = np.ascontiguousarray(old["key"])
+    recent = table.changes_since(base)["key"]
+    wanted = chosen(wanted, ~k.member(wanted["key"], recent)) if len(recent) else wanted
+    merged = k.together(keys, np.ascontiguousarray(wanted["key"]))
+    gone = np.ones(len(old), np.bool_) if origin is None else c.origins(keys) == origin
+    gone[merged.among[merged.common]] = False
+    if len(recent):
+        gone &= ~k.member(keys, recent)
+    return _edited(table, old, wanted, merged, gone, longest=False, wide=True)
+
+
+def _edited(
+    table: SortedTable, old: Records, upserts: Records, merged: Together, gone: Flags, *, longest: bool, wide: bool
+) -> TableEdit:
+    """`old`: all rows of the table if `wide`, else all claims on the prefixes that are named."""
+    rows, same = _written(old, upserts, merged, longest)
+    written, lost = chosen(rows, ~same), old["key"][gone]
+    claimed = c.prefix_keys(merged.keys)
+    new, taken = merged.second, np.arange(len(merged.keys))[merged.first][gone]
+    before = np.full(len(claimed), ABSENT, np.int64)
+    before[merged.first] = old["expires"]
+    after = before.copy()
+    after[new], after[taken] = rows["expires"], ABSENT
+    named, changed = np.zeros((2, len(claimed)), np.bool_)
+    named[new] = named[taken] = changed[new[~same]] = changed[taken] = True
+    if wide and (len(written) + len(lost)) * WIDE > len(table):
+        made = _rows(old, rows, merged)
+        table = SortedTable.of(chosen(made, after != ABSENT) if len(taken) else made)
+    else:
+        table = table.merge(written, lost)
+    first = k.starts(claimed)
+    if not first.all():
+        begin = np.flatnonzero(first)
+        claimed = claimed.take(begin)
+        before, after = (np.maximum.reduceat(times, begin) for times in (before, after))
+        named, changed = (np.logical_or.reduceat(flags, begin) for flags in (named, changed))
+    was, there = before != ABSENT, after != ABSENT
+    differ = np.flatnonzero(before != after)
+    both = was & there
+    return TableEdit(
+        table=table,
+        touched=claimed.take(differ),
+        until=after.take(differ),
+        rows=written,
+        gone=lost,
+        added=_count(~was & there),
+        refreshed=_count(both & changed),
+        removed=_count(was & ~there),
+        kept=_count(both & named),
+    )
+
+
+def _written(old: Records, upserts: Records, merged: Together, longest: bool) -> tuple[Records, Flags]:
+    """The claims as they will be, and which of them are there already, just so."""
+    rows, same = upserts, merged.common
+    if not same.any():
+        return rows, same
+    rows = plain(upserts).copy().view(upserts.dtype)
+    at = np.flatnonzero(same)
+    there = gather(old, merged.among[at])
+    rows["added"][at] = there["added"]
+    if longest:
+        stays = (there["expires"] > rows["expires"][at]) | _only_forgets(there, rows[at])
+        plain(rows)[at[stays]] = plain(chosen(there, stays))
+    alike = np.zeros(len(rows), np.bool_)
+    alike[at] = (there["expires"] == rows["expires"][at]) & (there["comment"] == rows["comment"][at])
+    return rows, alike
+
+
+def _only_forgets(there: Records, rows: Records) -> Flags:
+    """The same expiry again, without a comment: what is known stays."""
+    silent: Flags = (there["expires"] == rows["expires"]) & (rows["comment"] == 0)
+    return silent
+
+
+def _rows(old: Records, rows: Records, merged: Together) -> Records:
+    """All claims, the new ones over the old."""
+    if not len(old):
+        return rows
+    made = np.empty(len(merged.keys), old.dtype)
+    plain(made)[merged.first], plain(made)[merged.second] = plain(old), plain(rows)
+    return made
+
+
+def _count(flags: Flags) -> int:
+    return int(np.count_nonzero(flags))
