@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from api.failures import TooManyFailures
 from xdpfw.model.errors import Fault, XdpfwError
 
 MEDIA_TYPE = "application/problem+json"
@@ -60,7 +61,9 @@ def problem(
 
 
 def problem_of(error: XdpfwError) -> Response:
-    headers = {"WWW-Authenticate": 'Bearer realm="xdpfw"'} if error.status == 401 else None
+    headers = {"WWW-Authenticate": 'Bearer realm="xdpfw"'} if error.status == 401 else {}
+    if isinstance(error, TooManyFailures):
+        headers = {"Retry-After": str(error.retry_after), "Connection": "close"}
     return problem(
         error.status, error.title, error.detail, kind=_kind(type(error)), faults=error.faults, headers=headers
     )

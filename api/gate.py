@@ -19,9 +19,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.auth import ANONYMOUS, Caller, Role, Tokens, Trust
 from api.errors import problem_of
-from api.transport import PEER
-from xdpfw.model.errors import NotAllowed, Unreadable, XdpfwError
-from xdpfw.model.prefix import Address
+from api.failures import Failures, TooManyFailures
+from api.transport import PEER, source_of
+from xdpfw.model.errors import NotAllowed, NotAuthenticated, Unreadable, XdpfwError
+from xdpfw.model.prefix import InvalidPrefix, parse_address
 
 log = logging.getLogger("xdpfw.api")
 
@@ -31,12 +32,14 @@ OPEN = {"/healthz"}
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """ASGI middleware. `names`: host names beside the loopback's under which the TCP listener may be called."""
+    """ASGI middleware. `names`: host names under which the TCP listener may be called, beside the loopback's and the
+    address that was called."""
 
     app: ASGIApp
     tokens: Tokens
     trust: Trust = field(default_factory=Trust)
     names: Collection[str] = ()
+    failures: Failures = field(default_factory=Failures)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -65,7 +68,8 @@ class Gate:
         finally:
             # quoted: a path may hold line breaks; without the query and the headers: they may hold secrets
             seconds = time.monotonic() - began
-            level = logging.DEBUG if scope["method"] in SAFE else logging.INFO
+            quiet = scope["method"] in SAFE or answered == TooManyFailures.status
+            level = logging.DEBUG if quiet else logging.INFO
             log.log(
                 level,
                 "%s %r %s %.1f ms %s %s",
@@ -81,29 +85,36 @@ class Gate:
         headers = Headers(scope)
         peer = scope.get("state", {}).get(PEER)
         if peer is None:
-            self._check_host(headers)
+            self._check_host(headers, scope["server"][0])
         _check_origin(headers)
         if peer is not None:
             caller = self.trust.admit(peer)
         elif scope["path"] in OPEN:
             return ANONYMOUS
         else:
-            caller = self._bearer(headers, ipaddress.ip_address(scope["client"][0]))
+            caller = self._bearer(headers, scope["client"][0])
         caller.need(Role.READ if scope["method"] in SAFE else Role.WRITE)
         return caller
 
-    def _check_host(self, headers: Headers) -> None:
-        """A page in a browser on this host can reach the loopback under a name of its own (DNS rebinding); the Host
-        header gives it away."""
+    def _check_host(self, headers: Headers, called: str) -> None:
+        """A page in a browser can reach this server under a name of its own (DNS rebinding); the Host header gives it
+        away. An address cannot be rebound."""
         host = headers.one("host") or ""
-        if not _is_loopback(host) and _hostname(host) not in self.names:
-            raise NotAllowed(f"this server is not called {host!r}; use 127.0.0.1, [::1] or localhost")
+        name = _hostname(host)
+        if not (_is_loopback(name) or name in self.names or _same_address(name, called)):
+            raise NotAllowed(
+                f"this server is not called {host!r}; use its address, or have that name added to the setting `names`"
+            )
 
-    def _bearer(self, headers: Headers, source: Address) -> Caller:
+    def _bearer(self, headers: Headers, address: str) -> Caller:
         scheme, _, token = (headers.one("authorization") or "").partition(" ")
-        if scheme.lower() != "bearer":
-            ANONYMOUS.need(Role.READ)
-        return self.tokens.identify(token.strip(), source)
+        try:
+            if scheme.lower() != "bearer":
+                ANONYMOUS.need(Role.READ)
+            return self.tokens.identify(token.strip(), ipaddress.ip_address(address.partition("%")[0]))
+        except NotAuthenticated:
+            self.failures.count(source_of(address))
+            raise
 
 
 class Headers:
@@ -133,12 +144,18 @@ def _hostname(host: str) -> str:
         return ""
 
 
-def _is_loopback(host: str) -> bool:
-    name = _hostname(host)
+def _is_loopback(name: str) -> bool:
     try:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return name == "localhost"
+
+
+def _same_address(name: str, called: str) -> bool:
+    try:
+        return parse_address(name) == parse_address(called.partition("%")[0])
+    except InvalidPrefix:
+        return False
 
 
 def _inner(scope: Scope, caller: Caller, number: str) -> Scope:

@@ -55,8 +55,8 @@ ANSWER = {
     "description": "Refused; nothing was changed",
     "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }
-READ_ERRORS = ("401", "403", "404", "422", "503")
-WRITE_ERRORS = ("400", "401", "403", "404", "409", "412", "413", "415", "422", "503", "507")
+READ_ERRORS = ("401", "403", "404", "422", "429", "503")
+WRITE_ERRORS = ("400", "401", "403", "404", "409", "412", "413", "415", "422", "429", "503", "507")
 
 
 def operation_id(route: APIRoute) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sockets to listen on, and the HTTP server on them.
+"""Sockets to listen on, and who is at their other end.
 
 The unix socket is bound here because `uvicorn --uds` leaves it writable for everybody. A peer's credentials are
 taken from the socket when it connects (SO_PEERCRED, SO_PEERGROUPS: unix(7), socket(7)), so they are the kernel's
@@ -8,21 +8,17 @@ word and not the client's.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
+import errno
 import grp
+import ipaddress
+import logging
 import os
 import pwd
 import socket
 import stat
 import struct
-from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from xdpfw.model.errors import Conflict, InvalidInput, Unavailable
 from xdpfw.settings import parse_listen
@@ -31,10 +27,14 @@ GROUP = "xdpfw"
 PEER = "peer"
 """Key of the peer's credentials in the ASGI scope's state; absent on TCP."""
 
-MAX_HEAD = 64 << 10
 MAX_UNIX_PATH = 107
-SO_PEERGROUPS = 59  # asm-generic/socket.h; Python's socket module does not name it
+# Python's socket module does not name these: asm-generic/socket.h, linux/in.h.
+SO_PEERGROUPS = 59
+IP_FREEBIND = 15
 UCRED = struct.Struct("iII")  # struct ucred: pid, uid, gid
+
+
+log = logging.getLogger("xdpfw.api")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,67 +46,19 @@ class Peer:
     groups: frozenset[int]
 
 
-class PeerProtocol(HttpToolsProtocol):
-    """HTTP/1.1 that tells the application who is at the other end of a unix socket, and that bounds what a client may
-    send before anybody has asked who it is."""
-
-    head_bytes = 0
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family == socket.AF_UNIX:
-            self.app_state = {**self.app_state, PEER: credentials(sock)}
-        super().connection_made(transport)
-
-    def on_message_begin(self) -> None:
-        self.head_bytes = 0
-        super().on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        self._count(url)
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(name, value)
-        super().on_header(name, value)
-
-    def _count(self, *parts: bytes) -> None:
-        """The parser turns the error into a 400."""
-        self.head_bytes += sum(map(len, parts))
-        if self.head_bytes > MAX_HEAD:
-            raise ValueError(f"more than {MAX_HEAD} bytes of URL and headers")
-
-
-class Server(uvicorn.Server):
-    """Signals are the daemon's business: it stops the server by `should_exit`."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
-
-
-def server(app: Any) -> Server:
-    """`await server(app).serve(sockets=[…])`. No access log (the application writes its own), and no trust in
-    X-Forwarded-For, which would let a client choose its address."""
-    config = uvicorn.Config(
-        app,
-        http=PeerProtocol,
-        interface="asgi3",
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=5,
-    )
-    return Server(config)
-
-
 def credentials(sock: socket.socket) -> Peer:
     _pid, uid, gid = UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))
     return Peer(uid, gid, _groups(sock, uid, gid))
+
+
+def source_of(address: str) -> str:
+    """Whom a TCP client is counted as: an IPv4 address, or an IPv6 /64, which is what one customer has."""
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return address
 
 
 def _groups(sock: socket.socket, uid: int, gid: int) -> frozenset[int]:
@@ -175,19 +127,27 @@ def _remove_stale(path: Path) -> None:
 
 
 def tcp_socket(listen: str) -> socket.socket:
-    """A listening socket on `ADDRESS:PORT` of the loopback, such as `127.0.0.1:8484` or `[::1]:8484`.
+    """A listening socket on `ADDRESS:PORT`, such as `127.0.0.1:8484` or `[::1]:8484`. Whether other machines may reach
+    it was decided with the settings. The address need not be there yet: filters, and so this, start before the network.
 
     Raises:
-        InvalidInput: not an address and port, or not a loopback address.
+        InvalidInput: not an address and port.
         Conflict: the port is taken.
     """
     host, _, port = (parse_listen(listen) or "").rpartition(":")
     host = {"localhost": "127.0.0.1"}.get(host, host.strip("[]"))
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    family, kind, _, _, address = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
+    sock = socket.socket(family, kind | socket.SOCK_CLOEXEC)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, int(port)))
+        try:
+            sock.bind(address)
+        except OSError as error:
+            if error.errno != errno.EADDRNOTAVAIL:
+                raise
+            log.warning("no interface has the address %s now; clients are served once one has", host)
+            sock.setsockopt(socket.IPPROTO_IP, IP_FREEBIND, 1)
+            sock.bind(address)
         sock.listen(1024)
     except OSError as error:
         sock.close()

@@ -56,10 +56,19 @@ class _UnixConnection(http.client.HTTPConnection):
 class Target:
     """Where the daemon listens."""
 
-    def __init__(self, *, path: str | None = None, url: str | None = None, token: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        path: str | None = None,
+        url: str | None = None,
+        token: str | None = None,
+        certificate: str | None = None,
+    ) -> None:
+        """`certificate`: a PEM file with a certificate and its key, for daemons that want clients to show one."""
         self.path = path
         self.url = url
         self.token = token
+        self.certificate = certificate
         if url is not None:
             parts = urlsplit(url if "//" in url else f"http://{url}")
             if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -75,7 +84,8 @@ class Target:
         if not path:
             url = url or environment.get("XDPFW_URL") or None
         if url:
-            return cls(url=url, token=environment.get("XDPFW_TOKEN") or None)
+            token, certificate = environment.get("XDPFW_TOKEN"), environment.get("XDPFW_CLIENT_CERT")
+            return cls(url=url, token=token or None, certificate=certificate or None)
         return cls(path=path or environment.get("XDPFW_SOCKET") or DEFAULT_SOCKET)
 
     def __str__(self) -> str:
@@ -84,8 +94,19 @@ class Target:
     def connection(self, timeout: float) -> http.client.HTTPConnection:
         if self.path is not None:
             return _UnixConnection(self.path, timeout)
-        kind = http.client.HTTPSConnection if self.scheme == "https" else http.client.HTTPConnection
-        return kind(self.host, self.port, timeout=timeout, blocksize=BLOCK_BYTES)
+        if self.scheme == "http":
+            return http.client.HTTPConnection(self.host, self.port, timeout=timeout, blocksize=BLOCK_BYTES)
+        context = ssl.create_default_context()
+        if self.certificate:
+            try:
+                context.load_cert_chain(self.certificate, password=lambda: b"")
+            except OSError as error:
+                raise Failure(
+                    USAGE, f"XDPFW_CLIENT_CERT: {self.certificate} holds no certificate with its key ({error})"
+                ) from None
+        return http.client.HTTPSConnection(
+            self.host, self.port, timeout=timeout, blocksize=BLOCK_BYTES, context=context
+        )
 
     def full_path(self, path: str) -> str:
         return path if self.path is not None else self.prefix + path
@@ -231,7 +252,8 @@ class Client:
                 "be root, or a member of the group xdpfw (log in again after joining)",
             )
         if isinstance(error, ssl.SSLCertVerificationError):
-            return Failure(NOT_ALLOWED, f"{self.target}: {error.verify_message or error}")
+            hint = "SSL_CERT_FILE=FILE names the authority that signed the daemon's certificate"
+            return Failure(NOT_ALLOWED, f"{self.target}: {error.verify_message or error}", hint)
         if isinstance(error, TimeoutError):
             return Failure(
                 UNREACHABLE,

@@ -69,12 +69,17 @@ async def listening(settings: Settings, firewall: Firewall, store: Store) -> Asy
     """Serve HTTP on the sockets of the settings while the body runs."""
     from api.app import create_app
     from api.auth import Tokens
-    from api.transport import server, tcp_socket, unix_socket
+    from api.server import server
+    from api.tls import Certificates, TlsFiles
+    from api.transport import tcp_socket, unix_socket
 
+    certificates = None
+    if settings.listen and settings.tls_cert and settings.tls_key:
+        certificates = Certificates(TlsFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca))
     sockets = [unix_socket(settings.socket)]
     if settings.listen:
         sockets.append(tcp_socket(settings.listen))
-    http = server(create_app(firewall, Tokens(store)))
+    http = server(create_app(firewall, Tokens(store), names=settings.names), tls=certificates)
     serving = asyncio.create_task(http.serve(sockets=sockets))
     log.info("listening on %s%s", settings.socket, f" and {settings.listen}" if settings.listen else "")
     try:

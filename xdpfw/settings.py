@@ -37,10 +37,15 @@ class InvalidSettings(InvalidInput):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`listen`: host:port of the TCP listener, loopback only, None for no TCP. `management`: prefixes that a change
-    may not cut off by accident; `protect_ssh`: the same for the peers of established ssh connections."""
+    """`listen`: host:port of the TCP listener, None for no TCP; other than on the loopback only with `tls_cert` and
+    `tls_key`. `names`: host names under which it may be called. `management`: prefixes that a change may not cut off by
+    accident; `protect_ssh`: the same for the peers of established ssh connections."""
 
     listen: str | None = "127.0.0.1:8484"
+    names: tuple[str, ...] = ()
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
     socket: Path = Path("/run/xdpfw/xdpfw.sock")
     state_dir: Path = DEFAULT_STATE_DIR
     instance: str | None = None
@@ -100,11 +105,27 @@ def from_document(document: Mapping[str, Any], base: Settings | None = None) -> 
     if unknown:
         raise InvalidSettings(f"unknown setting {unknown[0]!r}; there are {', '.join(sorted(_READERS))}")
     values = {key: _READERS[key](key, value) for key, value in document.items()}
-    return replace(base or Settings(), **values)
+    settings = replace(base or Settings(), **values)
+    _check_listen(settings)
+    return settings
+
+
+def _check_listen(settings: Settings) -> None:
+    """Raises InvalidSettings for a listener that would carry tokens in the clear, and for half a certificate."""
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise InvalidSettings("tls_cert and tls_key belong together: set both, or neither")
+    if settings.tls_client_ca and not settings.tls_cert:
+        raise InvalidSettings("tls_client_ca: there are no client certificates without TLS; set tls_cert and tls_key")
+    host = (settings.listen or "localhost:0").rpartition(":")[0].strip("[]")
+    if not settings.tls_cert and host != "localhost" and not ipaddress.ip_address(host).is_loopback:
+        raise InvalidSettings(
+            f"listen: {host} can be reached from other machines, where tokens must not travel in the clear; set "
+            "tls_cert and tls_key, or listen on 127.0.0.1 and put a proxy with TLS or an ssh tunnel before it"
+        )
 
 
 def parse_listen(text: str) -> str | None:
-    """host:port, loopback only; `none` for no TCP listener. Raises InvalidSettings."""
+    """host:port; `none` for no TCP listener. Raises InvalidSettings."""
     if text == "none":
         return None
     host, colon, port = text.rpartition(":")
@@ -112,14 +133,10 @@ def parse_listen(text: str) -> str | None:
         raise InvalidSettings(f"listen: {text!r} is not host:port, such as 127.0.0.1:8484 or [::1]:8484, or none")
     name = host.removeprefix("[").removesuffix("]")
     try:
-        loopback = name == "localhost" or ipaddress.ip_address(name).is_loopback
+        if name != "localhost":
+            ipaddress.ip_address(name)
     except ValueError:
         raise InvalidSettings(f"listen: {name!r} is not an IP address; write 127.0.0.1:{port}") from None
-    if not loopback:
-        raise InvalidSettings(
-            f"listen: {name} can be reached from other machines and TCP here has no TLS; listen on 127.0.0.1 and put "
-            "a proxy with TLS or an ssh tunnel before it"
-        )
     return text
 
 
@@ -188,6 +205,10 @@ def _limits(key: str, value: Any) -> Limits:
 
 _READERS: dict[str, Callable[[str, Any], Any]] = {
     "listen": lambda key, value: parse_listen(_text(key, value)),
+    "names": lambda key, value: tuple(text.lower() for text in _texts(key, value)),
+    "tls_cert": lambda key, value: Path(_text(key, value)),
+    "tls_key": lambda key, value: Path(_text(key, value)),
+    "tls_client_ca": lambda key, value: Path(_text(key, value)),
     "socket": lambda key, value: Path(_text(key, value)),
     "state_dir": lambda key, value: Path(_text(key, value)),
     "instance": lambda key, value: parse_instance(_text(key, value)),

@@ -24,7 +24,7 @@ examples:
 
 def configure(_verb: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="TOML (/etc/xdpfw/xdpfw.toml where it exists)")
-    parser.add_argument("--listen", metavar="HOST:PORT", help="TCP, loopback only (127.0.0.1:8484); none for none")
+    parser.add_argument("--listen", metavar="HOST:PORT", help="TCP (127.0.0.1:8484); none for none")
     parser.add_argument("--state-dir", metavar="DIR", help="what is kept (/var/lib/xdpfw)")
     parser.add_argument("--instance", metavar="NAME", help="name of the pins (follows from the state directory)")
     parser.add_argument("--bpffs", metavar="DIR", help="where bpffs is or shall be mounted (/sys/fs/bpf)")

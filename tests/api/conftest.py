@@ -24,7 +24,9 @@ import pytest
 
 from api.app import create_app
 from api.auth import Tokens
-from api.transport import Server, server, tcp_socket, unix_socket
+from api.failures import Failures
+from api.server import Server, server
+from api.transport import tcp_socket, unix_socket
 from tests.wire import make_pair, private_namespace
 from xdpfw.kernel.fake import FakeKernel, fake_link
 from xdpfw.kernel.port import Kernel
@@ -44,7 +46,8 @@ LIMITS = Limits(leaves=20_000, hosts4=10_000, hosts6=10_000, memberships=4096, t
 class Host:
     """A loop in a thread with one listening server, whose application changes from test to test."""
 
-    def __init__(self, make_kernel: Callable[[], Kernel]) -> None:
+    def __init__(self, make_kernel: Callable[[], Kernel], **serving: Any) -> None:
+        """`serving`: as of api.server.server."""
         self.make_kernel = make_kernel
         self.directory = Path(tempfile.mkdtemp(prefix="xdpfw-api-"))
         self.socket = self.directory / "s"
@@ -54,7 +57,7 @@ class Host:
         listeners = [unix_socket(self.socket), tcp_socket("127.0.0.1:0")]
         self.port: int = listeners[1].getsockname()[1]
         self.loop = asyncio.new_event_loop()
-        self._server: Server = server(self._dispatch)
+        self._server: Server = server(self._dispatch, **serving)
         self._thread = threading.Thread(target=self._run, args=(listeners,), name="api-server")
         self._thread.start()
 
@@ -75,7 +78,7 @@ class Host:
         """What requests reach from now on."""
         self.made.app.state.firewall = firewall
         self.made.app.state.tokens = tokens
-        self.app = replace(self.made, tokens=tokens)
+        self.app = replace(self.made, tokens=tokens, failures=Failures())
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(30)
@@ -188,8 +191,9 @@ def _fake() -> FakeKernel:
 
 
 @contextmanager
-def _fake_host() -> Iterator[Host]:
-    host = Host(_fake)
+def fake_server(**serving: Any) -> Iterator[Host]:
+    """A server on the fake kernel; `serving` as of api.server.server."""
+    host = Host(_fake, **serving)
     try:
         yield host
     finally:
@@ -218,31 +222,32 @@ def _real_host() -> Iterator[Host]:
 
 @pytest.fixture(scope="module", params=["fake", pytest.param("real", marks=pytest.mark.kernel)])
 def host(request: pytest.FixtureRequest) -> Iterator[Host]:
-    with _fake_host() if request.param == "fake" else _real_host() as host:
+    with fake_server() if request.param == "fake" else _real_host() as host:
         yield host
 
 
 @pytest.fixture
 def api(host: Host) -> Iterator[Api]:
-    with _api(host) as api:
+    with behind(host) as api:
         yield api
 
 
 @pytest.fixture(scope="module")
 def fake_host() -> Iterator[Host]:
-    with _fake_host() as host:
+    with fake_server() as host:
         yield host
 
 
 @pytest.fixture
 def fake(fake_host: Host) -> Iterator[Api]:
     """Only on the fake kernel: for what counts, fails or comes and goes as the test says."""
-    with _api(fake_host) as api:
+    with behind(fake_host) as api:
         yield api
 
 
 @contextmanager
-def _api(host: Host) -> Iterator[Api]:
+def behind(host: Host) -> Iterator[Api]:
+    """A firewall of its own behind a server."""
     kernel = host.make_kernel()
     store = MemoryStore() if isinstance(kernel, FakeKernel) else SqliteStore(host.directory / kernel.instance / "db")
     firewall = Firewall(kernel, store, limits=LIMITS)

@@ -12,11 +12,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import datetime
+from typing import Any
 
 import pytest
 
 from api.app import create_app
 from api.auth import Role, Tokens, Trust
+from api.failures import BURST
 from tests.api.conftest import WAN, Api, ok, problem
 from tests.conftest import lacks
 from tests.hand_clock import HandClock
@@ -120,6 +122,20 @@ def test_tcp_without_a_valid_token_is_401(api: Api, header: str | None) -> None:
             )
             problem(response, 401)
             assert response.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_many_failures_are_429_and_a_valid_token_is_let_in_all_the_same(api: Api) -> None:
+    """Whoever shares an address with others (a proxy's, the loopback's) must not be able to lock them out."""
+    good = token(api, "read")
+    with api.tcp("xdpfw_00000000_guess", source="127.0.0.7") as guesser, api.tcp(good, source="127.0.0.7") as friend:
+        answers = [guesser.get("status") for _ in range(BURST + 5)]
+        assert [answer.status_code for answer in answers] == [401] * BURST + [429] * 5
+        assert problem(answers[-1], 429)["type"].endswith("too-many-failures")
+        assert int(answers[-1].headers["retry-after"]) > 0
+        ok(friend.get("status"))
+        problem(guesser.put("sets/office"), 429)
+    with api.tcp("xdpfw_00000000_guess", source="127.0.0.8") as other:
+        problem(other.get("status"), 401)
 
 
 def test_being_alive_is_no_secret(api: Api) -> None:
@@ -289,6 +305,33 @@ def test_configured_names_are_taken(api: Api) -> None:
     api.host.app = create_app(api.firewall, api.tokens, names=["fw.example"])
     with api.tcp(token(api, "read"), Host="fw.example:8484") as tcp:
         ok(tcp.get("status"))
+
+
+def test_the_address_that_was_called_is_a_name_of_the_server(api: Api) -> None:
+    """On a listener that other machines reach: an address cannot be rebound, a name can."""
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": "GET",
+        "path": "/healthz",
+        "server": ("192.0.2.1", 8484),
+        "client": ("198.51.100.1", 999),
+    }
+
+    def status(host: str, called: str = "192.0.2.1") -> int:
+        said: list[Any] = []
+
+        async def send(message: Any) -> None:
+            said.append(message)
+
+        asked = scope | {"headers": [(b"host", host.encode())], "server": (called, 8484), "query_string": b""}
+        api.run(api.host.app(asked, None, send))
+        return int(said[0]["status"])
+
+    assert status("192.0.2.1:8484") == 200
+    assert status("192.0.2.2:8484") == 403
+    assert status("[2001:db8::1]:8484", "2001:db8::1") == 200
+    assert status("192.0.2.1:8484", "::ffff:192.0.2.1") == 200
+    assert status("fw.example") == 403
 
 
 def test_two_host_headers_are_refused(api: Api) -> None:

@@ -96,8 +96,15 @@ def test_tcp_on_the_loopback(listen: str) -> None:
         assert sock.getsockname()[1] > 0
 
 
-@pytest.mark.parametrize("listen", ["0.0.0.0:8484", "[::]:8484", "192.0.2.1:8484", ":8484", "8484", "127.0.0.1:x"])
-def test_nothing_but_the_loopback(listen: str) -> None:
+def test_an_address_need_not_be_there_yet() -> None:
+    """The daemon starts before the network."""
+    for listen in ("192.0.2.99:0", "[2001:db8::99]:0"):
+        with closing(tcp_socket(listen)) as sock:
+            assert sock.getsockname()[0] in ("192.0.2.99", "2001:db8::99")
+
+
+@pytest.mark.parametrize("listen", [":8484", "8484", "127.0.0.1:x", "example:80"])
+def test_nothing_but_an_address_and_port(listen: str) -> None:
     with pytest.raises(InvalidInput):
         tcp_socket(listen)
 

@@ -24,7 +24,11 @@ def test_every_field_can_be_set_in_the_file(tmp_path: Path) -> None:
     file = tmp_path / "xdpfw.toml"
     file.write_text(
         """
-        listen = "[::1]:9000"
+        listen = "[2001:db8::1]:9000"
+        names = ["fw.example"]
+        tls_cert = "/etc/xdpfw/cert.pem"
+        tls_key = "/etc/xdpfw/key.pem"
+        tls_client_ca = "/etc/xdpfw/ca.pem"
         socket = "/run/a.sock"
         state_dir = "/srv/state"
         instance = "edge-1"
@@ -41,7 +45,11 @@ def test_every_field_can_be_set_in_the_file(tmp_path: Path) -> None:
     )
     loaded = settings.load(file)
     assert loaded == Settings(
-        listen="[::1]:9000",
+        listen="[2001:db8::1]:9000",
+        names=("fw.example",),
+        tls_cert=Path("/etc/xdpfw/cert.pem"),
+        tls_key=Path("/etc/xdpfw/key.pem"),
+        tls_client_ca=Path("/etc/xdpfw/ca.pem"),
         socket=Path("/run/a.sock"),
         state_dir=Path("/srv/state"),
         instance="edge-1",
@@ -66,6 +74,9 @@ def test_every_field_can_be_set_in_the_file(tmp_path: Path) -> None:
         ('listen = "127.0.0.1:99999"', "is not host:port"),
         ('listen = "0.0.0.0:8484"', "can be reached from other machines"),
         ('listen = "[::]:8484"', "can be reached from other machines"),
+        ('listen = "192.0.2.1:8484"\ntls_cert = "a"', "belong together"),
+        ('tls_key = "a"', "belong together"),
+        ('tls_client_ca = "a"', "tls_client_ca: there are no client certificates"),
         ('listen = "example:8484"', "is not an IP address"),
         ('attach = "eth0"', "attach: a list"),
         ('attach = ["eth0:turbo"]', "'turbo' is no mode"),
@@ -91,6 +102,14 @@ def test_what_cannot_be_is_named(tmp_path: Path, text: str, message: str) -> Non
         settings.load(file)
     assert message in caught.value.detail
     assert str(file) in caught.value.detail
+
+
+def test_the_command_line_cannot_open_what_the_file_keeps_closed() -> None:
+    """What is checked is the outcome of both."""
+    with pytest.raises(InvalidSettings, match="other machines"):
+        settings.from_document({"listen": "0.0.0.0:1"}, settings.from_document({"listen": "none"}))
+    base = settings.from_document({"tls_cert": "a", "tls_key": "b"})
+    assert settings.from_document({"listen": "0.0.0.0:1"}, base).listen == "0.0.0.0:1"
 
 
 def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
