@@ -84,7 +84,8 @@ def _operations(schema: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, An
 def _add_components(schema: dict[str, Any]) -> None:
     components = schema.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
-    for name in ("HTTPValidationError", "ValidationError"):
+    # Prefix: FastAPI lists every dataclass that it meets, also one that travels as text.
+    for name in ("HTTPValidationError", "ValidationError", "Prefix"):
         schemas.pop(name, None)
     patch = EntriesPatch.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(patch.pop("$defs", {}))
