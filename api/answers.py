@@ -11,11 +11,13 @@ from typing import Any, TypeVar
 from fastapi import Response
 from pydantic import TypeAdapter
 
+from xdpfw.model.errors import Fault, InvalidInput
 from xdpfw.model.views import (
     EntriesWritten,
     EntryView,
     InterfaceView,
     PolicyView,
+    RuleView,
     SetView,
     Written,
 )
@@ -86,6 +88,29 @@ class TokenAnswer(TokenView):
     dry_run: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RuleAnswer(RuleView):
+    revision: int
+    changed: bool
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RulesAnswer:
+    items: list[RuleView]
+    total: int
+    revision: int
+    changed: bool
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RulePage:
+    items: list[RuleView]
+    next: str | None
+    total: int
+
+
 @dataclass(frozen=True, slots=True)
 class InterfacePage:
     items: list[InterfaceView]
@@ -119,6 +144,17 @@ def page(items: Sequence[T], key: str, limit: int, cursor: str | None) -> tuple[
     chosen = rest[:limit]
     more = str(getattr(chosen[-1], key)) if len(rest) > limit else None
     return chosen, more, len(ordered)
+
+
+def page_of(items: Sequence[T], limit: int, cursor: str | None) -> tuple[list[T], str | None, int]:
+    """One page of a list that has an order of its own; the cursor is a place in it. Raises InvalidInput."""
+    if cursor is not None and not (cursor.isascii() and cursor.isdigit()):
+        raise InvalidInput(
+            "the cursor is none that was given out here", [Fault("?cursor", "is not a place in the list")]
+        )
+    start = int(cursor or 0)
+    more = str(start + limit) if start + limit < len(items) else None
+    return list(items[start : start + limit]), more, len(items)
 
 
 def beside(answer: Callable[..., T], view: Any, written: Written) -> T:

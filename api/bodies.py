@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import IO, Any, Literal, TypeVar
@@ -16,7 +17,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
-from xdpfw.model.errors import Fault, InvalidInput, TooLarge
+from xdpfw.model.errors import Fault, InvalidInput, TooLarge, Unreadable
 
 JSON_LIMIT = 64 << 10
 PATCH_LIMIT = 8 << 20
@@ -129,6 +130,16 @@ async def read_model(request: Request, model: type[Model], limit: int) -> Model:
         # include_input: a body of megabytes must not be copied once per fault
         errors = error.errors(include_url=False, include_input=False)
         raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in errors]) from None
+
+
+async def read_json(request: Request, limit: int) -> Any:
+    """A JSON body of any form, read beside the event loop. Raises Unreadable."""
+    check_type(request, {"application/json"})
+    body = b"".join([chunk async for chunk in _chunks(request, limit)])
+    try:
+        return await asyncio.to_thread(json.loads, body)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"the body is not JSON: {error}") from None
 
 
 async def read_spooled(request: Request, limit: int) -> bytes:

@@ -22,9 +22,10 @@ from pydantic_core import PydanticCustomError
 from xdpfw.model import texts
 from xdpfw.model.errors import InvalidInput
 from xdpfw.model.interface import AttachMode
-from xdpfw.model.policy import DEFAULT_ORIGIN, PolicyMode
+from xdpfw.model.policy import DEFAULT_ORIGIN
 from xdpfw.model.prefix import Prefix
 from xdpfw.model.reason import Verdict
+from xdpfw.model.rule import Mode
 
 
 def _prefix(value: Any) -> Prefix:
@@ -139,7 +140,7 @@ class PolicyPatch(Body):
     """What is left out stays as it is."""
 
     default: Verdict | None = Field(default=None, description="Verdict on what no row decides")
-    mode: PolicyMode | None = Field(default=None, description="monitor counts what would be dropped, and passes it")
+    mode: Mode | None = Field(default=None, description="monitor counts what would be dropped, and passes it")
     ethertypes: list[EtherType] | None = Field(
         None,
         max_length=8,

@@ -55,11 +55,37 @@ static __always_inline void count_leaf(const struct packet *packet, const struct
 	}
 }
 
-static __always_inline void account(const struct packet *packet, const struct decision *decision)
+static __always_inline void count_rule(const struct packet *packet, __u32 cause, __u32 cpu)
 {
-	__u32 cpu = bpf_get_smp_processor_id();
+	__u32 index = cpu * MAX_SLOTS + cause - MAX_REASONS;
+	struct rule_counter *counts = rule_counters.lookup(&index);
 
+	if (!counts)
+		return;
+	counts->packets++;
+	counts->bytes += packet->frame_length;
+}
+
+/* A rule in monitor mode counts what it would have decided; the frame itself counts under what did. */
+static __always_inline void count_monitored(const struct packet *packet, __u32 cause, __u32 cpu)
+{
+	__u32 index = cpu * CAUSES + cause;
+	struct tally *counts = tally.lookup(&index);
+
+	if (!counts)
+		return;
+	counts->monitored_packets++;
+	counts->monitored_bytes += packet->frame_length;
+	count_rule(packet, cause, cpu);
+}
+
+static __always_inline void account(const struct packet *packet, const struct decision *decision, __u32 cpu)
+{
 	count_tally(packet, decision, cpu);
+	if (decision->cause >= MAX_REASONS)
+		count_rule(packet, decision->cause, cpu);
+	if (MONITORED_RULES && decision->monitored_cause)
+		count_monitored(packet, decision->monitored_cause, cpu);
 	if (decision->leaf)
 		count_leaf(packet, decision, cpu);
 	if (packet->version)

@@ -63,3 +63,10 @@ static __always_inline __u32 class_of_leaf(__u32 leaf_id, __u32 generation, cons
 	}
 	return 0;
 }
+
+static __always_inline __u32 class_of(const union address *address, __u32 generation, const struct control *control)
+{
+	__u32 leaf_id = find_leaf(address);
+
+	return leaf_id ? class_of_leaf(leaf_id, generation, control) : 0;
+}

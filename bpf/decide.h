@@ -8,9 +8,25 @@
 struct decision {
 	__u32 drop;
 	__u32 monitored; /* passed, though the policy says drop */
-	__u32 cause;     /* enum reason, or MAX_REASONS + row */
+	__u32 cause;     /* enum reason, or MAX_REASONS + slot of the rule */
 	__u32 leaf;
+	__u32 monitored_cause; /* MAX_REASONS + slot of the first rule in monitor mode that matched before, else 0 */
+	__u32 reserved;
 };
+
+/*
+ * What is known about the frame of each CPU. It lies in a map and not on the stack, because the verifier remembers
+ * what it saw on the stack: it would walk the rest of the program for every way through the headers.
+ */
+struct scratch {
+	struct packet packet;
+	struct decision decision;
+	struct matched found;
+	__u64 reserved[3];
+};
+_Static_assert(sizeof(struct scratch) == 128, "struct scratch is two cache lines");
+
+BPF_TABLE("array", __u32, struct scratch, scratch, 1);
 
 static __always_inline int may_pass_default_drop(const struct policy *policy, __u16 ethertype)
 {
@@ -21,21 +37,36 @@ static __always_inline int may_pass_default_drop(const struct policy *policy, __
 	return 0;
 }
 
-/* The rows come before a fault in the tail: what an address may do never depends on what follows the IP header. */
-static __always_inline void decide_by_address(const struct packet *packet, const struct policy *policy,
-					      const struct control *control, __u32 generation,
-					      struct decision *decision)
+static __always_inline struct row *row_at(__u32 number, __u32 generation)
 {
+	__u32 index = generation * MAX_ROWS + number;
+
+	return number < NO_ROW ? row.lookup(&index) : 0;
+}
+
+/* The rows come before a fault in the tail: what an address may do never depends on what follows the IP header. */
+static __always_inline void decide_by_rows(const struct packet *packet, const struct policy *policy,
+					   const struct control *control, __u32 generation,
+					   struct scratch *frame)
+{
+	struct decision *decision = &frame->decision;
+	struct matched *found = &frame->found;
 	__u32 class = 0;
-	__u32 row;
+	struct row *first;
 
 	decision->leaf = find_leaf(&packet->source);
 	if (decision->leaf)
 		class = class_of_leaf(decision->leaf, generation, control);
-	row = first_row(class, generation);
-	if (row < NO_ROW) {
-		decision->cause = MAX_REASONS + row;
-		decision->drop = (policy->drop_rows >> row) & 1;
+	match(packet, class, generation, control, found);
+	if (MONITORED_RULES) {
+		first = row_at(found->monitored, generation);
+		if (first)
+			decision->monitored_cause = MAX_REASONS + first->slot;
+	}
+	first = row_at(found->row, generation);
+	if (first) {
+		decision->cause = MAX_REASONS + first->slot;
+		decision->drop = first->action == ACTION_DROP;
 	} else if (packet->tail_fault) {
 		decision->cause = packet->tail_fault;
 		decision->drop = 1;
@@ -45,8 +76,9 @@ static __always_inline void decide_by_address(const struct packet *packet, const
 	}
 }
 
-static __always_inline void decide(const struct packet *packet, enum reason reason, struct decision *decision)
+static __always_inline void decide(const struct packet *packet, enum reason reason, struct scratch *frame)
 {
+	struct decision *decision = &frame->decision;
 	__u32 zero = 0, generation;
 	struct control *now = control.lookup(&zero);
 	struct policy *rules;
@@ -61,7 +93,7 @@ static __always_inline void decide(const struct packet *packet, enum reason reas
 	decision->cause = reason;
 	switch (reason) {
 	case REASON_DEFAULT:
-		decide_by_address(packet, rules, now, generation, decision);
+		decide_by_rows(packet, rules, now, generation, frame);
 		break;
 	case REASON_ARP:
 	case REASON_NDP:

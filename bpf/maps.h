@@ -5,21 +5,23 @@
  * Declared here with one entry each: the loader creates the real ones (xdpfw/kernel/maps.py has sizes and flags) and
  * puts their descriptors into the compiled instructions. A test compares these records with xdpfw/kernel/layouts.py.
  *
- * Shared by all interfaces: control, hosts, tries, leaf, membership, vector, policy, leaf_counters.
- * One of its own for each interface: config, tally, talkers.
+ * Shared by all interfaces: control, hosts, tries, leaf, membership, policy, vector, value_vector, literals, row and the
+ * counters of leaves and rules. One of its own for each interface: config, interface, tally, talkers.
  */
 #pragma once
 
+#include "features.h"
 #include "packet.h"
 #include "reason.h"
 
 /* The generation is the only field that changes while packets pass; a packet reads it once. */
 struct control {
-	__u32 generation;    /* 0 or 1: which half of leaf, vector and policy is in force */
+	__u32 generation;    /* 0 or 1: which half of all tables that have two is in force */
 	__u32 leaves;        /* records in each half of leaf, and in each shard of leaf_counters */
 	__u32 leaf_shards;   /* shards of leaf_counters; with fewer than CPUs, CPUs share them */
 	__u32 shared_shards; /* whether they do */
-	__u32 reserved[12];
+	__u32 vectors;       /* records in each half of vector */
+	__u32 reserved[11];
 };
 _Static_assert(sizeof(struct control) == 64, "struct control");
 
@@ -45,12 +47,72 @@ _Static_assert(sizeof(struct membership) == 16, "struct membership");
 #define ETHERTYPES 8
 
 struct policy {
-	__u64 drop_rows; /* bit per row: its verdict is drop */
 	__u32 default_drop;
-	__u32 monitor;   /* pass what would be dropped, and count it as such */
+	__u32 monitor; /* pass what would be dropped, and count it as such */
 	__u16 ethertypes[ETHERTYPES]; /* what passes under default drop beside IP and ARP; 0 ends the list */
 };
-_Static_assert(sizeof(struct policy) == 32, "struct policy");
+_Static_assert(sizeof(struct policy) == 24, "struct policy");
+
+/* One bit for each row of the policy, and in the summary one for each word that is not 0. */
+#define VECTOR_WORDS (MAX_ROWS / 64)
+#define SUMMARY_WORDS 2
+
+struct vector {
+	__u64 summary[SUMMARY_WORDS];
+	__u64 word[VECTOR_WORDS];
+};
+_Static_assert(VECTOR_WORDS <= SUMMARY_WORDS * 64, "a summary has one bit for each word");
+
+/* Numbers of vectors: of the classes of sources, of destinations, of the rows that are enforced; then any others. */
+#define MAX_CLASSES 4096
+#define VECTOR_DESTINATION MAX_CLASSES
+#define VECTOR_ENFORCED (2 * MAX_CLASSES)
+
+/* Numbers of vectors for some values of a dimension, one cache line of them. */
+#define LINE_VALUES 32
+#define VALUE_LINES 6311
+
+struct value_line {
+	__u16 vector[LINE_VALUES];
+};
+_Static_assert(sizeof(struct value_line) == 64, "struct value_line");
+
+/* Prefixes that rules name themselves, of both families: IPv4 is ::ffff:0:0/96. Both generations in one trie. */
+struct literal_key {
+	__u32 length;
+	__u32 generation;
+	__be32 address[4];
+};
+
+struct literal {
+	__u16 source; /* numbers of vectors */
+	__u16 destination;
+};
+_Static_assert(sizeof(struct literal_key) == 24 && sizeof(struct literal) == 4, "literals");
+
+enum action {
+	ACTION_PASS = 0,
+	ACTION_DROP = 1,
+};
+
+/* What a row of the policy does, and where its rule is counted. */
+struct row {
+	__u32 slot;
+	__u32 action; /* enum action */
+};
+_Static_assert(sizeof(struct row) == 8, "struct row");
+
+struct rule_counter {
+	__u64 packets;
+	__u64 bytes;
+};
+_Static_assert(sizeof(struct rule_counter) == 16, "struct rule_counter");
+
+/* The number of the interface's vector, by generation. */
+struct interface {
+	__u32 vector[2];
+};
+_Static_assert(sizeof(struct interface) == 8, "struct interface");
 
 struct leaf_counter {
 	__u64 packets;
@@ -108,7 +170,12 @@ BPF_F_TABLE("lpm_trie", struct trie4_key, __u32, trie4, 1, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("lpm_trie", struct trie6_key, __u32, trie6, 1, BPF_F_NO_PREALLOC);
 BPF_TABLE("array", __u32, __u32, leaf, 1);
 BPF_TABLE("array", __u32, struct membership, membership, 1);
-BPF_TABLE("array", __u32, __u64, vector, 1);
+BPF_TABLE("array", __u32, struct vector, vector, 1);
+BPF_TABLE("array", __u32, struct value_line, value_vector, 1);
+BPF_F_TABLE("lpm_trie", struct literal_key, struct literal, literals, 1, BPF_F_NO_PREALLOC);
+BPF_TABLE("array", __u32, struct row, row, 1);
+BPF_TABLE("array", __u32, struct rule_counter, rule_counters, 1);
+BPF_TABLE("array", __u32, struct interface, interface, 1);
 BPF_TABLE("array", __u32, struct policy, policy, 1);
 BPF_TABLE("array", __u32, struct leaf_counter, leaf_counters, 1);
 BPF_TABLE("array", __u32, struct config, config, 1);

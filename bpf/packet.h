@@ -35,6 +35,12 @@ struct packet {
 	__u8 tcp_flags;
 	__u8 tail_fault;    /* enum reason: what is wrong behind the IP header, else 0 */
 	__u8 fragment_header; /* an IPv6 fragment header is present, even an atomic one (RFC 6946) */
+	__u16 vlan;         /* id of the outermost tag; UNTAGGED without one */
+	__u8 has_ports;     /* ports were there to be read (TCP, UDP, SCTP, no later fragment), for TCP its flags too */
+	__u8 has_type;      /* so was the type of ICMP or ICMPv6 */
+	__u8 reserved[4];
 };
 
-_Static_assert(sizeof(struct packet) == 64, "struct packet has no hidden padding");
+#define UNTAGGED 4096
+
+_Static_assert(sizeof(struct packet) == 72, "struct packet has no hidden padding");

@@ -16,6 +16,7 @@
 #include "reason.h"
 
 #define VLAN_MAX_DEPTH 4
+#define VLAN_ID 0x0fff
 #define EXTENSION_MAX 8
 
 /* More than all headers within the bounds above can take: 14 + 4 * 4 + 40 + 8 * 2048. */
@@ -125,6 +126,7 @@ static __always_inline enum reason parse_ethernet(struct cursor *cursor, struct 
 		return REASON_SHORT_ETHERNET;
 	cursor->offset += sizeof(ethernet);
 	ethertype = ethernet.h_proto;
+	packet->vlan = UNTAGGED;
 
 #pragma unroll
 	for (int depth = 0; depth < VLAN_MAX_DEPTH; depth++) {
@@ -134,6 +136,8 @@ static __always_inline enum reason parse_ethernet(struct cursor *cursor, struct 
 			return REASON_SHORT_ETHERNET;
 		advance(cursor, sizeof(tag));
 		ethertype = tag.ethertype;
+		if (!depth)
+			packet->vlan = bpf_ntohs(tag.control) & VLAN_ID;
 		packet->vlan_depth++;
 	}
 	if (is_vlan(ethertype))
@@ -302,6 +306,7 @@ static __always_inline int parse_icmp(const struct cursor *cursor, struct packet
 		return -1;
 	packet->icmp_type = icmp.type;
 	packet->icmp_code = icmp.code;
+	packet->has_type = 1;
 	return 0;
 }
 
@@ -314,6 +319,7 @@ static __always_inline int parse_ports(struct cursor *cursor, struct packet *pac
 		return -1;
 	packet->source_port = bpf_ntohs(ports.source);
 	packet->destination_port = bpf_ntohs(ports.destination);
+	packet->has_ports = 1;
 	if (packet->protocol != IPPROTO_TCP)
 		return 0;
 	cursor->offset += TCP_FLAGS;

@@ -4,7 +4,7 @@
 
 enum reason {
 	REASON_DEFAULT = 0,
-	REASON_RULE = 1,
+	REASON_RULE = 1, /* of rules that are gone; no packet is counted here */
 	REASON_ARP = 2,
 	REASON_NDP = 3,
 	REASON_NON_IP = 4,
@@ -18,8 +18,10 @@ enum reason {
 };
 
 /*
- * What a frame is counted under: its reason, or MAX_REASONS + the row of the policy that decided.
+ * What a frame is counted under: its reason, or MAX_REASONS + the slot of the rule that decided. A rule keeps its slot
+ * while it exists, wherever it stands; a row is a place in the policy's order.
  */
 #define MAX_REASONS 32
-#define MAX_ROWS 64
-#define CAUSES (MAX_REASONS + MAX_ROWS)
+#define MAX_ROWS 4224
+#define MAX_SLOTS 8448
+#define CAUSES (MAX_REASONS + MAX_SLOTS)

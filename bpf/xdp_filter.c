@@ -3,10 +3,11 @@
  * The packet path: frame -> parse -> classify -> match -> account -> verdict.
  *
  * parse.h     frame to struct packet (packet.h)
- * decide.h    the verdict: classify.h finds the sets of the source, match.h the first row of the policy
+ * decide.h    the verdict: classify.h finds the sets of addresses, match.h the first row of the policy
  * account.h   counts by interface and cause, by leaf, and by talker (talkers.h)
  * maps.h      the tables, shared with userspace
  * reason.h    why a packet passed or was dropped
+ * features.h  which steps this program is compiled for
  *
  * Only this program's text goes to the compiler as one piece: the loader puts the quoted includes in place.
  */
@@ -19,14 +20,18 @@
 
 int xdp_filter(struct xdp_md *ctx)
 {
-	struct packet packet = {};
-	struct decision decision = {};
-	enum reason reason = parse(ctx, &packet);
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct scratch *frame = scratch.lookup(&cpu);
+	enum reason reason;
 
-	decide(&packet, reason, &decision);
-	account(&packet, &decision);
+	if (!frame)
+		return XDP_DROP;
+	*frame = (struct scratch){};
+	reason = parse(ctx, &frame->packet);
+	decide(&frame->packet, reason, frame);
+	account(&frame->packet, &frame->decision, cpu);
 #ifdef TWIN
-	leave_trace(&packet, &decision);
+	leave_trace(&frame->packet, &frame->decision);
 #endif
-	return decision.drop ? XDP_DROP : XDP_PASS;
+	return frame->decision.drop ? XDP_DROP : XDP_PASS;
 }

@@ -13,8 +13,9 @@ from itertools import chain
 
 from tests import packets as p
 from tests.packets import ethernet, ip, ip_fragment, ipv4, ipv6, tag
-from xdpfw.model.policy import Policy, PolicyMode
+from xdpfw.model.policy import Policy
 from xdpfw.model.reason import MAX_REASONS, Reason, Verdict
+from xdpfw.model.rule import Action, Mode
 
 BEFORE_ROWS = {
     Reason.ARP,
@@ -75,11 +76,11 @@ def expected(reason: Reason, ethertype: int | None, membership: str | None, poli
     elif reason in BEFORE_ROWS:
         drop = True
     elif membership:
-        row = [row.source for row in policy.rows].index(membership)
-        drop, cause = policy.rows[row].verdict is Verdict.DROP, MAX_REASONS + row
+        rule = next(rule for rule in policy.rules if membership in rule.match.source.sets)
+        drop, cause = rule.action is Action.DROP, MAX_REASONS + policy.slots.of[rule.id]
     elif reason is not Reason.DEFAULT:
         drop = True
-    monitored = drop and policy.mode is PolicyMode.MONITOR
+    monitored = drop and policy.mode is Mode.MONITOR
     return Outcome(Verdict.DROP if drop and not monitored else Verdict.PASS, cause, monitored)
 
 

@@ -13,6 +13,7 @@ from xdpfw.model.policy import Claim, Policy
 from xdpfw.model.prefix import Prefix
 from xdpfw.policy.bulk import Bulk
 from xdpfw.policy.compiler import Compiler, Plan
+from xdpfw.policy.rows import features_of
 from xdpfw.policy.sets import Edit, Sets
 
 
@@ -39,7 +40,8 @@ class Loaded:
 
     def use(self, **changes: object) -> None:
         """Change fields of the policy."""
-        policy = replace(self.policy, **changes)  # type: ignore[arg-type]
+        policy = replace(self.policy, **changes).following(self.policy)  # type: ignore[arg-type]
+        self.kernel.use(features_of(policy))
         self._apply(self._compiler.plan(self.sets, {}, policy=policy))
         self.policy = policy
 

@@ -9,9 +9,10 @@ import random
 import pytest
 
 from tests.frame_table import LISTED
-from xdpfw.model.policy import Policy, PolicyMode
+from xdpfw.model.policy import Policy
 from xdpfw.model.prefix import Address
 from xdpfw.model.reason import Verdict
+from xdpfw.model.rule import Mode
 from xdpfw.policy import reference
 from xdpfw.policy.sets import Sets
 
@@ -27,7 +28,7 @@ SOURCES: dict[str | None, tuple[str, str]] = {
 
 HOSTS = [("10.9.0.1", "2001:db8:bad:b::1"), ("10.9.0.2", "2001:db8:bad:b::2")]
 
-POLICIES = [Policy(default, mode, ethertypes=(LISTED,)) for default in Verdict for mode in PolicyMode]
+POLICIES = [Policy(default, mode, ethertypes=(LISTED,)) for default in Verdict for mode in Mode]
 
 
 def policy_id(policy: Policy) -> str:
@@ -53,14 +54,14 @@ def seeds() -> list[int]:
 
 
 def remember_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reference asks the sets once per source: captures hold many frames of few sources."""
-    known: dict[tuple[Address, int], int | None] = {}
-    ask = reference.first_row
+    """The reference asks the sets once per address: captures hold many frames of few sources."""
+    known: dict[tuple[Address, int], set[str]] = {}
+    ask = reference.names_of
 
-    def first_row(source: Address, sets: Sets, policy: Policy, now: int) -> int | None:
-        key = source, id(sets)
+    def names_of(address: Address, sets: Sets, now: int) -> set[str]:
+        key = address, id(sets)
         if key not in known:
-            known[key] = ask(source, sets, policy, now)
+            known[key] = ask(address, sets, now)
         return known[key]
 
-    monkeypatch.setattr(reference, "first_row", first_row)
+    monkeypatch.setattr(reference, "names_of", names_of)

@@ -1,29 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a policy does to addresses, told for people: the verdict on a prefix, and which row is behind it.
+"""What a policy does to addresses, told for people: the verdict on a prefix, and which rule is behind it.
 
-An entry that is written need not decide anything: an earlier row, monitor mode, or the lack of an attached
+An entry that is written need not decide anything: an earlier rule, monitor mode, or the lack of an attached
 interface may stand in the way. Writers are told, so that a block never succeeds silently without effect.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
-from xdpfw.model.policy import Policy, PolicyMode, Row
+from xdpfw.model.policy import Policy
 from xdpfw.model.prefix import Address, Prefix
 from xdpfw.model.reason import Verdict
+from xdpfw.model.rule import Action, AddressMatch, Mode, Rule
 from xdpfw.policy.overlap import overlap
 from xdpfw.policy.sets import Sets
 
 EXACT = 64
-"""So many prefixes are judged one by one; of more, only whether an earlier row stands in the way."""
+"""So many prefixes are judged one by one; of more, only whether an earlier rule stands in the way."""
+
+
+class Part(Enum):
+    """How much of a prefix a rule's source takes in."""
+
+    NONE = 0
+    SOME = 1
+    ALL = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """`effective`: drop, pass, or mixed when parts of what was written fare differently."""
+    """`effective`: drop, pass, conditional when it depends on more than the source, or mixed when parts of what was
+    written fare differently."""
 
     effective: str
     because: str
@@ -31,36 +42,81 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """One row (None: the default) that decides about at least a part of a prefix, by this entry of its set."""
+    """One rule (None: the default) that decides about at least a part of a prefix. `place`: how it takes the source in,
+    for people. `conditional`: it decides about some packets only."""
 
     verdict: Verdict
-    row: Row | None
-    entry: Prefix | None
+    rule: Rule | None
+    place: str = ""
+    conditional: bool = False
 
     def __str__(self) -> str:
-        if self.row is None:
+        if self.rule is None:
             return f"no rule matches and the default is {self.verdict}"
-        return f"rule {self.row.id} matches: {self.entry} is in set {self.row.source}"
+        some = "may match" if self.conditional else "matches"
+        return f"rule {self.rule.id} {some}: {self.place}"
 
 
 def outcomes(prefix: Prefix, sets: Sets, policy: Policy) -> Iterator[Outcome]:
-    """The rows that decide about parts of a prefix, in order; a single outcome decides about the whole."""
-    first = ipaddress.ip_address(prefix.address)
+    """The rules that decide about packets from parts of a prefix, in order; an unconditional one that takes in all of
+    it is the last."""
     covering: dict[str, Prefix] = {}
-    for name, entry in sets.matches(first):
+    for name, entry in sets.matches(ipaddress.ip_address(prefix.address)):
         if entry.prefix.length <= prefix.length:
             covering.setdefault(name, entry.prefix)
-    for row in policy.rows:
-        if row.source in covering:
-            yield Outcome(row.verdict, row, covering[row.source])
+    for rule in policy.rules:
+        if not rule.enabled or rule.mode is Mode.MONITOR:
+            continue
+        part, place = _taken_in(prefix, rule.match.source, sets, covering)
+        if part is Part.NONE:
+            continue
+        conditional = not rule.match.source_only or rule.action is Action.LIMIT
+        if rule.action is Action.LIMIT:
+            yield Outcome(Verdict.DROP, rule, f"{place}, and drops what exceeds its limit", conditional=True)
+        yield Outcome(rule.action.verdict, rule, place, conditional)
+        if part is Part.ALL and not conditional:
             return
-        inside = sets.entries(row.source, after=None, limit=1, within=prefix)
-        if inside:
-            yield Outcome(row.verdict, row, inside[0].prefix)
-    yield Outcome(policy.default, None, None)
+    yield Outcome(policy.default, None)
+
+
+def _taken_in(prefix: Prefix, asked: AddressMatch, sets: Sets, covering: Mapping[str, Prefix]) -> tuple[Part, str]:
+    """How much of a prefix is inside, and by what."""
+    part, place = (Part.ALL, "from any source") if not (asked.sets or asked.prefixes) else (Part.NONE, "")
+    for whole, some, told in (*_by_set(prefix, asked.sets, sets, covering), *_by_prefix(prefix, asked.prefixes)):
+        if whole:
+            part, place = Part.ALL, told
+            break
+        if some and part is Part.NONE:
+            part, place = Part.SOME, told
+    for whole, some, told in (
+        *_by_set(prefix, asked.not_sets, sets, covering),
+        *_by_prefix(prefix, asked.not_prefixes),
+    ):
+        if whole:
+            return Part.NONE, ""
+        if some and part is Part.ALL:
+            part, place = Part.SOME, f"{place}, except that {told}"
+    return part, place
+
+
+def _by_set(
+    prefix: Prefix, names: Sequence[str], sets: Sets, covering: Mapping[str, Prefix]
+) -> Iterator[tuple[bool, bool, str]]:
+    for name in names:
+        if name in covering:
+            yield True, True, f"{covering[name]} is in set {name}"
+        elif name in sets.defined:
+            inside = sets.entries(name, after=None, limit=1, within=prefix)
+            yield False, bool(inside), f"{inside[0].prefix} is in set {name}" if inside else ""
+
+
+def _by_prefix(prefix: Prefix, prefixes: Sequence[Prefix]) -> Iterator[tuple[bool, bool, str]]:
+    for other in prefixes:
+        yield other.contains(prefix), prefix.contains(other), f"it names {other}"
 
 
 def judge_address(address: Address, sets: Sets, policy: Policy) -> Outcome:
+    """The first rule that may decide about packets from an address; without conditional ones, the one that does."""
     return next(outcomes(Prefix.host(address), sets, policy))
 
 
@@ -74,20 +130,48 @@ def effect_of(prefixes: Sequence[Prefix] | None, name: str, sets: Sets, policy: 
     if Verdict.DROP in verdicts:
         if not attached:
             return Effect("pass", "no interface is attached, so nothing is filtered yet: `xdpfw attach IFACE`")
-        if policy.mode is PolicyMode.MONITOR:
+        if policy.mode is Mode.MONITOR:
             return Effect("pass", "the policy is in monitor mode: what it would drop is counted, and passes")
     if len(verdicts) == 1:
-        return Effect(found[0].verdict.value, str(found[0]))
-    return Effect("mixed", "parts fare differently: " + "; ".join(dict.fromkeys(map(str, found))))
+        return Effect(found[0].verdict.value, str(next((o for o in found if not o.conditional), found[0])))
+    told = "; ".join(dict.fromkeys(map(str, found)))
+    if any(outcome.conditional for outcome in found):
+        return Effect("conditional", f"it depends on the packet: {told}")
+    return Effect("mixed", f"parts fare differently: {told}")
 
 
 def _whole(name: str, sets: Sets, policy: Policy) -> list[Outcome]:
-    """Outcomes for all of a set: its own row's, and any earlier row's whose set overlaps it."""
+    """Outcomes for all of a set: its own rule's, and any earlier rule's whose sources overlap it."""
     found: list[Outcome] = []
-    for row in policy.rows:
-        if row.source == name:
+    for rule in policy.rules:
+        if not rule.enabled or rule.mode is Mode.MONITOR:
+            continue
+        conditional = not rule.match.source_only or rule.action is Action.LIMIT
+        asked = rule.match.source
+        if asked.sets == (name,) and not (asked.not_sets or asked.not_prefixes) and not conditional:
             entries = sets.entries(name, after=None, limit=1)
-            return [*found, Outcome(row.verdict, row, entries[0].prefix if entries else None)]
-        if entry := overlap(sets, row.source, name):
-            found.append(Outcome(row.verdict, row, entry))
-    return [*found, Outcome(policy.default, None, None)]
+            place = f"{entries[0].prefix} is in set {name}" if entries else f"of set {name}"
+            return [*found, Outcome(rule.action.verdict, rule, place)]
+        if place := _overlapping(name, asked, sets):
+            found.append(Outcome(rule.action.verdict, rule, place, conditional))
+    return [*found, Outcome(policy.default, None)]
+
+
+def _overlapping(name: str, asked: AddressMatch, sets: Sets) -> str:
+    """How a rule's source shares addresses with a set, "" if it does not. Exclusions are not looked at."""
+    if not (asked.sets or asked.prefixes):
+        return "from any source"
+    for other in asked.sets:
+        entry = overlap(sets, other, name) if other in sets.defined else None
+        if entry:
+            return f"{entry} is in set {other}"
+    for prefix in asked.prefixes:
+        if sets.entries(name, after=None, limit=1, within=prefix) or name in _covered(prefix, sets):
+            return f"it names {prefix}"
+    return ""
+
+
+def _covered(prefix: Prefix, sets: Sets) -> set[str]:
+    """Sets with an entry that contains the whole prefix."""
+    first = ipaddress.ip_address(prefix.address)
+    return {name for name, entry in sets.matches(first) if entry.prefix.length <= prefix.length}

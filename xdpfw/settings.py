@@ -19,7 +19,7 @@ from typing import Any
 
 from xdpfw.model.errors import InvalidInput
 from xdpfw.model.interface import AttachMode
-from xdpfw.model.limits import Limits
+from xdpfw.model.limits import LEAST_VECTORS, MOST_VECTORS, Limits
 from xdpfw.model.prefix import Prefix
 
 DEFAULT_CONFIG = Path("/etc/xdpfw/xdpfw.toml")
@@ -200,6 +200,9 @@ def _limits(key: str, value: Any) -> Limits:
     talkers = value.get("talkers", Limits().talkers)
     if talkers & (talkers - 1) or talkers < 4:
         raise InvalidSettings(f"{key}.talkers: a power of two, at least 4, is wanted, not {talkers}")
+    vectors = value.get("vectors", Limits().vectors)
+    if not LEAST_VECTORS <= vectors <= MOST_VECTORS:
+        raise InvalidSettings(f"{key}.vectors: a number from {LEAST_VECTORS:,} to {MOST_VECTORS:,}, not {vectors}")
     return replace(Limits(), **value)
 
 

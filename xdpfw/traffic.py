@@ -8,7 +8,7 @@ talker table. So what no tracked talker sent (`other`) is never negative.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +19,10 @@ from xdpfw.clock import SECOND, Clock, to_datetime
 from xdpfw.kernel.port import TALKER, Kernel
 from xdpfw.model.errors import NotFound
 from xdpfw.model.interface import Epoch
-from xdpfw.model.policy import Row
 from xdpfw.model.prefix import Address
 from xdpfw.model.reason import MAX_REASONS, Reason
 from xdpfw.model.requests import TalkerQuery
+from xdpfw.model.rule import Slots
 from xdpfw.model.views import (
     AddressInterfaceView,
     Count,
@@ -74,7 +74,7 @@ class Traffic:
             while len(kept) > 2 and kept[1].time <= reading.time - WINDOW:
                 kept.popleft()
 
-    def counters(self, name: str, rows: Sequence[Row]) -> CountersView:
+    def counters(self, name: str, slots: Slots) -> CountersView:
         """Raises NotFound unless attached."""
         now = self._clock.monotonic()
         tally = self._kernel.read_tally(name)
@@ -82,10 +82,11 @@ class Traffic:
         totals = tally.sum(axis=0)
         seconds = (now - before.time) / SECOND if before else 0.0
         delta = totals - np.minimum(before.tally.sum(axis=0), totals) if before else np.zeros_like(totals)
+        rules = {slot: id for id, slot in slots.of.items()}
         reasons = {
-            _cause_label(cause, rows): ReasonView(*(Count(int(c[i]), int(c[i + 1])) for i in (0, 2, 4)))
+            _cause_label(cause, rules): ReasonView(*(Count(int(c[i]), int(c[i + 1])) for i in (0, 2, 4)))
             for cause, c in enumerate(tally)
-            if c.any() or MAX_REASONS <= cause < MAX_REASONS + len(rows)
+            if c.any() or cause - MAX_REASONS in rules
         }
         return CountersView(
             name,
@@ -179,11 +180,12 @@ class Traffic:
         return readings, max(spans, default=0.0), totals, total_deltas
 
 
-def _cause_label(cause: int, rows: Sequence[Row]) -> str:
-    if cause >= MAX_REASONS:
-        row = cause - MAX_REASONS
-        return f"rule:{rows[row].id}" if row < len(rows) else f"rule:{row}"
-    return Reason(cause).label
+def _cause_label(cause: int, rules: Mapping[int, str]) -> str:
+    """A rule that went a moment ago has no name any more, like all that are gone."""
+    name = rules.get(cause - MAX_REASONS)
+    if name is not None:
+        return f"rule:{name}"
+    return Reason(cause if cause < MAX_REASONS else Reason.RULE).label
 
 
 def _less(counts: Tally, part: Tally) -> Tally:

@@ -18,11 +18,13 @@ from typing import ParamSpec, TypeVar
 from xdpfw.clock import ClockAnchor
 from xdpfw.kernel.port import Kernel
 from xdpfw.model.errors import StoreError, XdpfwError
+from xdpfw.model.feature import Features
 from xdpfw.model.interface import AttachMode, Epoch
 from xdpfw.model.policy import Policy
 from xdpfw.model.prefix import FAMILIES, Family
 from xdpfw.policy.compiler import Compiler, Plan
 from xdpfw.policy.ops import Keys
+from xdpfw.policy.rows import features_of
 from xdpfw.policy.sets import Edit, Sets
 from xdpfw.store.port import Store, StoredChange
 
@@ -69,6 +71,7 @@ class Writer:
         self._store = store
         self._compiler = compiler
         self._bases = dict(compiler.bases)
+        self._features = features_of(state.policy)
         self._after_long = after_long
         self._thread = ThreadPoolExecutor(1, "xdpfw-writer")
         self._long = asyncio.Lock()
@@ -102,6 +105,7 @@ class Writer:
         """
         old = self.state
         revision = old.revision + 1 if counts else old.revision
+        policy = policy.following(old.policy) if policy else None
         new = State(revision, edit.sets if edit else old.sets, policy or old.policy)
         plan = self._compiler.plan(new.sets, edit.touched if edit else {}, policy=policy, keep_leaves=keep_leaves)
         try:
@@ -110,6 +114,8 @@ class Writer:
             self._compiler.abort(plan)
             raise
         try:
+            if policy:
+                self.use(features_of(old.policy) | features_of(policy))
             self._kernel.execute(plan.ops, revision)
         except Exception:
             self._compiler.abort(plan)
@@ -119,9 +125,21 @@ class Writer:
         self._committed(plan)
         return new
 
+    def use(self, features: Features) -> None:
+        """The program can do at least this; it is compiled and swapped only if it could not, or could do more."""
+        if features != self._features:
+            self._kernel.use(features)
+            self._features = features
+
+    @property
+    def has_too_much(self) -> bool:
+        """Whether the program has features that the policy does not ask for (any more)."""
+        return self._features != features_of(self.state.policy)
+
     def rehearse(self, edit: Edit | None = None, policy: Policy | None = None) -> None:
         """Raise what `apply` would raise for lack of room, and change nothing."""
         sets = edit.sets if edit else self.state.sets
+        policy = policy.following(self.state.policy) if policy else None
         self._compiler.abort(self._compiler.plan(sets, edit.touched if edit else {}, policy=policy))
 
     def save_interfaces(self, desired: Mapping[str, AttachMode | None]) -> None:

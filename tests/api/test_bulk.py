@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.api.conftest import Api, problem
+from tests.packets import ethernet, ip, udp
 
 B = "sets/block/entries"
 TEXT = {"Content-Type": "text/plain"}
@@ -216,7 +217,7 @@ def test_a_full_map_is_507_and_changes_nothing(api: Api) -> None:
 def test_hits_of_kept_entries_go_on(fake: Api) -> None:
     fake.put("interfaces/wan0", {"mode": "native"})
     fake.bulk("block", "192.0.2.0/24\n198.51.100.0/24\n")
-    frame = bytes(12) + b"\x08\x00\x45" + bytes(11) + bytes((192, 0, 2, 1)) + bytes(30)
+    frame = ethernet(ip("192.0.2.1", udp()))
     for _ in range(3):
         fake.kernel.receive("wan0", frame)
     fake.bulk("block", "192.0.2.0/24\n203.0.113.0/24\n")

@@ -28,7 +28,7 @@ def api(fake: Api) -> Api:
 
 
 @pytest.mark.parametrize(
-    "path", ["nowhere", "rules", "events", "audit", "config", "sets/block/", "/", "/api", "/docs", "/api/v2/sets"]
+    "path", ["nowhere", "events", "audit", "config", "sets/block/", "/", "/api", "/docs", "/api/v2/sets"]
 )
 def test_what_there_is_not_is_404(api: Api, path: str) -> None:
     problem(api.client.get(path if path[0] != "/" else f"http://xdpfw{path}"), 404)

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from xdpfw.kernel.port import Kernel
+from xdpfw.model.limits import Limits
 from xdpfw.model.policy import Policy
 from xdpfw.model.prefix import Family, Prefix
+from xdpfw.policy.match import class_vectors, rule_tables
 from xdpfw.policy.ops import (
     NEVER,
     DeletePrefixes,
@@ -27,7 +29,7 @@ from xdpfw.policy.ops import (
 )
 
 ALLOWED, BLOCKED = 1, 2
-VECTORS = np.array([0, 0b01, 0b10], np.uint64)
+CLASSES = {0: [], ALLOWED: ["allow"], BLOCKED: ["block"]}
 
 
 def ids(*numbers: int) -> Ids:
@@ -44,7 +46,9 @@ def family_of(prefix: str) -> Family:
 
 
 def policy(generation: int = 0, rules: Policy | None = None) -> WritePolicy:
-    return WritePolicy(generation, rules or Policy(), VECTORS)
+    wanted = rules or Policy()
+    tables = rule_tables(wanted, Limits().vectors)
+    return WritePolicy(generation, wanted, tables, *class_vectors(tables, CLASSES))
 
 
 def memberships() -> WriteMemberships:

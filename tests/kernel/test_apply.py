@@ -23,8 +23,10 @@ from xdpfw.kernel import layouts, libbpf
 from xdpfw.kernel.adapter import RealKernel
 from xdpfw.kernel.maps import CAUSES
 from xdpfw.model.errors import KernelError, MapFull
-from xdpfw.model.policy import Policy, PolicyMode
+from xdpfw.model.policy import Policy
 from xdpfw.model.reason import MAX_REASONS, Reason, Verdict
+from xdpfw.model.rule import Mode
+from xdpfw.policy.match import as_vectors
 from xdpfw.policy.ops import (
     NEVER,
     ClearLeaves,
@@ -134,7 +136,7 @@ def test_a_flip_changes_many_leaves_at_once(kernel: RealKernel) -> None:
 
 
 def test_the_policy_flips_with_its_generation(kernel: RealKernel) -> None:
-    strict = Policy(default=Verdict.DROP, mode=PolicyMode.MONITOR)
+    strict = Policy(default=Verdict.DROP, mode=Mode.MONITOR)
     kernel.execute([plain.policy(1, strict), Flip(1)], 2)
     judged = kernel.judge(frame("203.0.113.1"))
     assert (judged.verdict, judged.monitored, judged.cause) == (Verdict.PASS, True, Reason.DEFAULT)
@@ -142,7 +144,7 @@ def test_the_policy_flips_with_its_generation(kernel: RealKernel) -> None:
 
 def test_classes_nothing_refers_to_yet_are_written_in_place(kernel: RealKernel) -> None:
     new = WriteMemberships(ids(9), ids(3), ids(0), np.array([NEVER]))
-    vectors = WriteVectors(0, ids(3), np.array([0b10], np.uint64))
+    vectors = WriteVectors(0, ids(3), as_vectors([0b10]))
     kernel.execute([vectors, new, *insert("203.0.113.1", 1, 9)], 2)
     assert cause(kernel, "203.0.113.1") == BLOCK_ROW
 
@@ -278,11 +280,11 @@ def test_a_full_map_undoes_the_change_and_keeps_blocking(
 
 
 def test_inserts_before_a_failure_are_undone(kernel: RealKernel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel.tables, "vector", _refuse)
+    monkeypatch.setattr(kernel.applier.rules, "write_vectors", _refuse)
     change: list[Op] = [
         *insert("203.0.113.1", 1),
         *insert("2001:db8::/32", 2),
-        WriteVectors(1, ids(3), np.zeros(1, np.uint64)),
+        WriteVectors(1, ids(3), as_vectors([0])),
         Flip(1),
     ]
     with pytest.raises(KernelError, match="refused on purpose"):
@@ -299,7 +301,7 @@ def test_inserts_before_a_failure_are_undone(kernel: RealKernel, monkeypatch: py
     assert [len(keys) for keys, _ in listed.values()] == [0, 0]
 
 
-def _refuse(_: int) -> None:
+def _refuse(*_: object) -> None:
     raise libbpf.Refused("refused on purpose", 12)
 
 

@@ -24,7 +24,7 @@ from tests.wire import Sender, make_pair
 from xdpfw.kernel.port import TALLY_COLUMNS, Kernel
 from xdpfw.model.interface import AttachMode
 from xdpfw.model.limits import Limits
-from xdpfw.model.policy import MAX_ROWS
+from xdpfw.model.policy import MAX_SLOTS
 from xdpfw.model.reason import MAX_REASONS, Verdict
 from xdpfw.policy import reference
 
@@ -90,7 +90,7 @@ def without(counts: dict[str, Source], frames: list[bytes]) -> dict[str, Source]
 
 def expected_tally(frames: list[bytes], loaded: Loaded) -> npt.NDArray[np.uint64]:
     """By cause and column, by the reference verdict."""
-    tally = np.zeros((MAX_REASONS + MAX_ROWS, len(TALLY_COLUMNS)), np.uint64)
+    tally = np.zeros((MAX_REASONS + MAX_SLOTS, len(TALLY_COLUMNS)), np.uint64)
     for frame in frames:
         judged = reference.judge(frame, loaded.sets, loaded.policy, 0)
         column = 0 if judged.verdict is Verdict.PASS else 2

@@ -22,8 +22,9 @@ from xdpfw.kernel import maps
 from xdpfw.kernel.adapter import RealKernel
 from xdpfw.kernel.maps import possible_cpus
 from xdpfw.kernel.port import TALLY_COLUMNS
-from xdpfw.model.policy import Policy, PolicyMode
+from xdpfw.model.policy import Policy
 from xdpfw.model.reason import MAX_REASONS, Reason
+from xdpfw.model.rule import Mode
 from xdpfw.policy.ops import Flip
 
 pytestmark = pytest.mark.kernel
@@ -71,7 +72,7 @@ def test_each_frame_counts_once_by_its_cause(kernel: RealKernel, bench: Bench) -
 
 
 def test_monitored_frames_count_as_passed_and_as_monitored(kernel: RealKernel, bench: Bench) -> None:
-    kernel.execute([*insert("203.0.113.1", 1), plain.policy(1, Policy(mode=PolicyMode.MONITOR)), Flip(1)], 2)
+    kernel.execute([*insert("203.0.113.1", 1), plain.policy(1, Policy(mode=Mode.MONITOR)), Flip(1)], 2)
     data = frame("203.0.113.1")
     assert bench.run(data, 3)
     row = dict(zip(TALLY_COLUMNS, bench.tally()[MAX_REASONS + 1].tolist(), strict=True))

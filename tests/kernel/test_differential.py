@@ -23,8 +23,9 @@ from tests.random_frames import frames
 from tests.second_parser import Reading, read
 from xdpfw.kernel import libbpf
 from xdpfw.kernel.port import Judgement
-from xdpfw.model.policy import Policy, PolicyMode
+from xdpfw.model.policy import Policy
 from xdpfw.model.reason import Reason, Verdict
+from xdpfw.model.rule import Mode
 from xdpfw.policy import reference
 
 pytestmark = pytest.mark.kernel
@@ -52,7 +53,7 @@ def ruled(loaded: Loaded, request: pytest.FixtureRequest) -> Iterator[Loaded]:
     policy: Policy = request.param
     loaded.use(default=policy.default, mode=policy.mode, ethertypes=policy.ethertypes)
     yield loaded
-    loaded.use(default=Verdict.PASS, mode=PolicyMode.ENFORCE)
+    loaded.use(default=Verdict.PASS, mode=Mode.ENFORCE)
 
 
 every_policy = pytest.mark.parametrize("ruled", samples.POLICIES, indirect=True, ids=samples.policy_id)

@@ -18,9 +18,10 @@ from tests.packets import ethernet, ip, udp
 from xdpfw.kernel.fake import FakeKernel
 from xdpfw.kernel.port import Kernel
 from xdpfw.model.errors import MapFull
-from xdpfw.model.policy import Policy, PolicyMode
+from xdpfw.model.policy import Policy
 from xdpfw.model.prefix import FAMILIES
 from xdpfw.model.reason import Verdict
+from xdpfw.model.rule import Mode
 from xdpfw.policy.ops import NEVER, Flip, Grace, Op, WriteLeaves, WriteMemberships
 
 pytestmark = pytest.mark.kernel
@@ -67,7 +68,7 @@ class Walk:
     def _flip(self) -> list[Op]:
         self.generation ^= 1
         leaves = sorted(self._leaves.values())
-        rules = Policy(default=self._random.choice(list(Verdict)), mode=self._random.choice(list(PolicyMode)))
+        rules = Policy(default=self._random.choice(list(Verdict)), mode=self._random.choice(list(Mode)))
         members = np.array([self._member() for _ in leaves], np.uint32)
         return [
             WriteLeaves(self.generation, ids(*leaves), members),

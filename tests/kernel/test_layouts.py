@@ -14,7 +14,7 @@ from xdpfw.kernel.maps import CAUSES, PROGRAM_MAPS
 from xdpfw.kernel.source import find_sources, inline
 from xdpfw.model.errors import KernelError
 from xdpfw.model.limits import MAX_CLASSES
-from xdpfw.model.policy import MAX_ROWS
+from xdpfw.model.policy import MAX_ROWS, MAX_SLOTS
 from xdpfw.model.reason import MAX_REASONS, Reason
 
 pytestmark = pytest.mark.kernel
@@ -22,6 +22,7 @@ pytestmark = pytest.mark.kernel
 CONSTANTS = {
     "MAX_CLASSES": MAX_CLASSES,
     "MAX_ROWS": MAX_ROWS,
+    "MAX_SLOTS": MAX_SLOTS,
     "MAX_REASONS": MAX_REASONS,
     "CAUSES": CAUSES,
     "TALKER_WAYS": layouts.TALKER_WAYS,
@@ -72,5 +73,5 @@ def test_array_records_need_no_rounding() -> None:
         np.dtype("u8"),
         *layouts.C_STRUCTS.values(),
     ):
-        if dtype not in (layouts.TRIE4_KEY, layouts.TRIE6_KEY):
+        if dtype not in (layouts.TRIE4_KEY, layouts.TRIE6_KEY, layouts.LITERAL_KEY, layouts.LITERAL):
             assert dtype.itemsize % 8 == 0

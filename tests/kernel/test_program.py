@@ -19,10 +19,12 @@ from tests.packets import ethernet, ip, udp
 from xdpfw.kernel import compile as compiling
 from xdpfw.kernel import libbpf
 from xdpfw.kernel import program as programs
-from xdpfw.kernel.cache import ProgramCache
+from xdpfw.kernel.cache import KEPT, ProgramCache
 from xdpfw.kernel.compile import Program, compile_source
+from xdpfw.kernel.program import PacketProgram
 from xdpfw.kernel.source import find_sources, inline
 from xdpfw.model.errors import KernelError
+from xdpfw.model.feature import Feature
 
 pytestmark = pytest.mark.kernel
 
@@ -122,14 +124,23 @@ def test_a_saved_program_is_the_same_program(tmp_path: Path, program: Program) -
     assert cache.load("main", 8) is None
 
 
-def test_a_later_version_replaces_what_was_saved(tmp_path: Path, program: Program) -> None:
+def test_only_the_newest_are_kept(tmp_path: Path, program: Program) -> None:
     cache = ProgramCache(tmp_path)
-    cache.save("main", 7, program)
     cache.save("other", 7, program)
-    cache.save("main", 8, program)
-    assert [cache.load("main", mark) is None for mark in (7, 8)] == [True, False]
+    for mark in range(2 * KEPT):
+        cache.save("main", mark, program)
+    assert cache.load("main", 2 * KEPT - 1) == program
     assert cache.load("other", 7) == program
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == KEPT + 1
+
+
+def test_the_next_start_begins_with_the_features_used_last(tmp_path: Path) -> None:
+    assert PacketProgram.of(tmp_path).features == frozenset()
+    wanted = frozenset({Feature.MATCH_VLAN, Feature.MANY_ROWS})
+    PacketProgram.of(tmp_path).made_for(wanted).keep()
+    assert PacketProgram.of(tmp_path).features == wanted
+    next(tmp_path.rglob("features")).write_text('["MATCH_TASTE"]')
+    assert PacketProgram.of(tmp_path).features == frozenset()
 
 
 @pytest.mark.parametrize("damage", [lambda text: text[:-20], lambda text: text.replace("AAEC", "AAED"), lambda _: "[]"])

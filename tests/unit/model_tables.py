@@ -11,9 +11,11 @@ import numpy as np
 
 from xdpfw.model.prefix import FAMILIES, HOST_LENGTH, Address, Family, Prefix
 from xdpfw.policy import keys as k
+from xdpfw.policy.match import Vectors
 from xdpfw.policy.ops import (
     NEVER,
     ClearLeaves,
+    ClearRules,
     DeletePrefixes,
     Flip,
     Grace,
@@ -105,10 +107,11 @@ class ModelTables:
             case WritePolicy():
                 assert op.generation != self.generation, "the policy in force is overwritten"
                 self.vector[op.generation].clear()
-                self.vector[op.generation].update(enumerate(op.vectors.tolist()))
+                self._write_vectors(op.generation, op.numbers, op.vectors)
             case WriteVectors():
-                for number, vector in zip(op.classes.tolist(), op.vectors.tolist(), strict=True):
-                    self.vector[op.generation][number] = vector
+                self._write_vectors(op.generation, op.numbers, op.vectors)
+            case ClearRules():
+                assert not self.in_flight, "packets may still count for a rule that is gone"
             case Flip():
                 assert op.generation == 1 - self.generation
                 self.in_flight |= self._reachable()
@@ -121,6 +124,10 @@ class ModelTables:
                 for leaf in op.ids.tolist():
                     assert leaf not in self.dying and leaf not in self.prefixes.values()
                     self.counts.pop(leaf, None)
+
+    def _write_vectors(self, generation: int, numbers: Ids, vectors: Vectors) -> None:
+        for number, vector in zip(numbers.tolist(), vectors, strict=True):
+            self.vector[generation][number] = int.from_bytes(vector.tobytes(), "little")
 
     def _chain(self, number: int) -> set[int]:
         found = {0}

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from tests.unit.model_tables import ModelTables, nothing_found
 from tests.unit.strategies import QUARTER, claims, prefixes
 from xdpfw.model.limits import Limits
-from xdpfw.model.policy import ALLOW, BLOCK, Claim, Policy, Row
+from xdpfw.model.policy import ALLOW, BLOCK, Claim, Policy
 from xdpfw.model.prefix import FAMILIES, Address, Prefix
 from xdpfw.model.reason import Verdict
+from xdpfw.model.rule import Action, set_rule
 from xdpfw.policy import keys as k
 from xdpfw.policy.bulk import Bulk, parse_text
 from xdpfw.policy.compiler import Compiler, Plan
@@ -24,8 +25,15 @@ from xdpfw.policy.sets import Edit, Sets
 
 LIMITS = Limits(leaves=4096, hosts4=1024, hosts6=1024, memberships=2048, talkers=64)
 TIMES = tuple(quarter * QUARTER + half for quarter in range(0, 14) for half in (0, QUARTER // 2))
-ROWS = (Row(ALLOW, ALLOW, Verdict.PASS), Row("third", "third", Verdict.DROP), Row(BLOCK, BLOCK, Verdict.DROP))
-POLICIES = (Policy(), Policy(rows=ROWS), Policy(rows=ROWS[::-1]), Policy(default=Verdict.DROP, rows=ROWS[1:]))
+RULES = (
+    set_rule(ALLOW, ALLOW, Action.PASS),
+    set_rule("third", "third", Action.DROP),
+    set_rule(BLOCK, BLOCK, Action.DROP),
+)
+POLICIES = tuple(
+    policy.following(Policy())
+    for policy in (Policy(), Policy(rules=RULES), Policy(rules=RULES[::-1]), Policy(Verdict.DROP, rules=RULES[1:]))
+)
 NAMES = (ALLOW, BLOCK, "third")
 
 
@@ -49,9 +57,10 @@ def reference_rows(sets: Sets, policy: Policy, addresses: list[Address], times: 
     """The first row for each address and time, from the entries alone."""
     held = [
         (entry.prefix.network, number, max(NEVER if claim.expires is None else claim.expires for claim in entry.claims))
-        for number, row in enumerate(policy.rows)
-        if row.source in sets.names()
-        for entry in sets.entries(row.source, after=None, limit=10**6)
+        for number, rule in enumerate(policy.rules)
+        for name in rule.match.source.sets
+        if name in sets.names()
+        for entry in sets.entries(name, after=None, limit=10**6)
     ]
     found: list[int | None] = []
     for address in addresses:

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xdpfw.effects import EXACT, effect_of, judge_address
-from xdpfw.model.policy import Claim, Policy, PolicyMode
+from xdpfw.model.policy import Claim, Policy
 from xdpfw.model.prefix import Prefix
 from xdpfw.model.reason import Verdict
+from xdpfw.model.rule import Mode
 from xdpfw.policy.overlap import overlap
 from xdpfw.policy.sets import Sets
 
@@ -50,7 +51,7 @@ def test_an_allow_inside_a_block_makes_it_mixed():
 
 @pytest.mark.parametrize(
     ("policy", "attached", "word"),
-    [(Policy(mode=PolicyMode.MONITOR), True, "monitor"), (Policy(), False, "attach")],
+    [(Policy(mode=Mode.MONITOR), True, "monitor"), (Policy(), False, "attach")],
 )
 def test_what_is_not_enforced_passes_and_says_why(policy, attached, word):
     effective, because = effect(sets_of(block=["10.0.0.1"]), "10.0.0.1", policy=policy, attached=attached)

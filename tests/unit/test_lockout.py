@@ -10,9 +10,10 @@ import pytest
 from tests.hand_clock import HandClock
 from xdpfw.kernel.fake import FakeKernel
 from xdpfw.model.errors import Guarded
-from xdpfw.model.policy import Claim, Policy, PolicyMode
+from xdpfw.model.policy import Claim, Policy
 from xdpfw.model.prefix import Prefix
 from xdpfw.model.reason import Verdict
+from xdpfw.model.rule import Mode
 from xdpfw.policy.sets import Sets
 from xdpfw.service.guards import FRESH, Guards
 
@@ -57,7 +58,7 @@ def test_a_management_prefix_is_protected_as_a_whole():
 @pytest.mark.parametrize(
     "after",
     [
-        (sets_of(block="192.0.2.0/24"), Policy(mode=PolicyMode.MONITOR)),
+        (sets_of(block="192.0.2.0/24"), Policy(mode=Mode.MONITOR)),
         (sets_of(block="192.0.2.0/24", allow="192.0.2.7"), Policy()),
         (sets_of(allow="192.0.2.7"), DENY),
         (sets_of(block="192.0.2.8"), Policy()),

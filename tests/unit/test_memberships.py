@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.strategies import QUARTER
-from xdpfw.model.policy import ALLOW, BLOCK, Policy
+from xdpfw.model.policy import ALLOW, BLOCK
 from xdpfw.policy.memberships import Memberships, rounded
 from xdpfw.policy.ops import NEVER
 from xdpfw.policy.sets import Sets
@@ -78,10 +78,10 @@ def test_numbers_of_an_earlier_life_are_not_handed_out_before_they_are_released(
     assert {number_of(memberships, {set_id: NEVER}) for set_id in (4, 5)} == {1, 3}
 
 
-def test_vectors_have_a_bit_for_every_row_of_a_set() -> None:
+def test_classes_are_named_by_their_sets() -> None:
     memberships = Memberships(8, NO_IDS, NO_IDS)
     classes = [memberships.class_of(frozenset(members)) for members in ((1,), (2,), (1, 2), (9,))]
-    vectors = memberships.vectors(Policy(), Sets.initial())
-    assert [row.source for row in Policy().rows] == [ALLOW, BLOCK]
-    assert vectors[classes].tolist() == [0b01, 0b10, 0b11, 0]
-    assert vectors[0] == 0
+    named = memberships.class_names(Sets.initial())
+    assert [named[number] for number in classes] == [[ALLOW], [BLOCK], [ALLOW, BLOCK], []]
+    assert named[0] == []
+    assert memberships.class_names(Sets.initial(), classes[:1]) == {classes[0]: [ALLOW]}

@@ -20,9 +20,10 @@ from tests.unit import strategies
 from xdpfw.clock import ClockAnchor
 from xdpfw.model.errors import NotFound, StoreError
 from xdpfw.model.interface import AttachMode, Epoch
-from xdpfw.model.policy import Claim, Entry, Policy, PolicyMode, Row
+from xdpfw.model.policy import Claim, Entry, Policy
 from xdpfw.model.prefix import FAMILIES, Prefix
 from xdpfw.model.reason import Verdict
+from xdpfw.model.rule import Action, Mode, set_rule
 from xdpfw.policy import sets as sets_module
 from xdpfw.policy.bulk import parse_text
 from xdpfw.policy.claims import CLAIM
@@ -80,7 +81,7 @@ def test_an_empty_store_holds_the_beginning(reopened: Reopened) -> None:
 def test_everything_that_is_no_set(reopened: Reopened) -> None:
     store = reopened.store
     store.load()
-    policy = Policy(Verdict.DROP, PolicyMode.MONITOR, (Row("b", "block", Verdict.DROP),), (0x88CC,))
+    policy = Policy(Verdict.DROP, Mode.MONITOR, (set_rule("b", "block", Action.DROP),), (0x88CC,))
     anchor = ClockAnchor("boot", -(2**60))
     bases = {(2, b"\n\0\0\0\x08"): (-3, 2**62), (2, bytes(5)): (1, 2), (2, b""): (3, 4), (1, bytes(17)): (5, 6)}
     epoch = Epoch(2**60, (1, 2, 3, 2**62))

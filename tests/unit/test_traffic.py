@@ -11,7 +11,7 @@ from tests.hand_clock import HandClock
 from xdpfw.kernel.fake import FakeKernel, fake_link
 from xdpfw.model.errors import NotFound
 from xdpfw.model.interface import AttachMode
-from xdpfw.model.policy import DEFAULT_ROWS
+from xdpfw.model.policy import DEFAULT_SLOTS
 from xdpfw.model.reason import MAX_REASONS, Reason
 from xdpfw.model.requests import TalkerQuery
 from xdpfw.model.views import PassedDropped
@@ -62,7 +62,7 @@ def test_rates_are_over_the_last_two_seconds(kernel, traffic, clock):
     assert (talker.passed.packets, talker.passed.bytes) == (1040, 104_000)
     assert (talker.passed.pps, talker.passed.bps) == (10, 8000)
     assert view.totals.passed.pps == 10
-    assert traffic.counters("eth1", DEFAULT_ROWS).passed.bps == 8000
+    assert traffic.counters("eth1", DEFAULT_SLOTS).passed.bps == 8000
 
 
 def test_items_and_other_sum_up_to_the_totals(kernel, traffic):
@@ -83,7 +83,7 @@ def test_counting_afresh_restarts_talkers_and_their_totals_but_not_the_counters(
     view = traffic.talkers(["eth1"], TalkerQuery(), no_sets, show_interfaces=False)
     assert [item.address for item in view.items] == ["192.0.2.9"]
     assert sums(view.totals) == [0, 0, 1, 100]
-    assert traffic.counters("eth1", DEFAULT_ROWS).passed.packets == 3
+    assert traffic.counters("eth1", DEFAULT_SLOTS).passed.packets == 3
 
 
 def test_talkers_of_all_interfaces_are_summed_and_say_where(kernel, traffic):
@@ -101,7 +101,7 @@ def test_reasons_sum_up_to_the_counters_and_rules_are_named(kernel, traffic):
     kernel.count("eth1", "192.0.2.1", "pass", packets=3, cause=Reason.DEFAULT)
     kernel.count("eth1", "192.0.2.1", "drop", packets=2, cause=BLOCK)
     kernel.count("eth1", "192.0.2.1", "pass", packets=7, cause=BLOCK, monitored=True)
-    view = traffic.counters("eth1", DEFAULT_ROWS)
+    view = traffic.counters("eth1", DEFAULT_SLOTS)
     assert view.passed.packets == sum(reason.passed.packets for reason in view.reasons.values()) == 10
     assert view.dropped.packets == sum(reason.dropped.packets for reason in view.reasons.values()) == 2
     assert view.reasons["rule:block"].monitored.packets == view.monitored.packets == 7
@@ -120,7 +120,7 @@ def test_an_interface_that_goes_away_is_no_error_for_the_readings(kernel, traffi
     kernel.detach("eth1")
     traffic.sample(["eth1"])
     with pytest.raises(NotFound):
-        traffic.counters("eth1", DEFAULT_ROWS)
+        traffic.counters("eth1", DEFAULT_SLOTS)
     assert traffic.address(["eth1"], ipaddress.ip_address("192.0.2.1")) == []
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.hand_clock import HandClock
+from tests.packets import ethernet, ip, udp
 from xdpfw.kernel.fake import FakeKernel, fake_link
 from xdpfw.life import attach_wanted
 from xdpfw.model.errors import KernelError, MapFull, NotFound, StoreError
@@ -54,8 +55,8 @@ class World:
 
     def drops(self, prefix: Prefix = P) -> bool:
         source = ipaddress.ip_address(prefix.address)
-        kind = b"\x08\x00\x45" + bytes(11) if source.version == 4 else b"\x86\xdd\x60" + bytes(7)
-        return self.kernel.judge(bytes(12) + kind + source.packed + bytes(40)).verdict == "drop"
+        frame = ethernet(ip(str(source), udp()))
+        return self.kernel.judge(frame).verdict == "drop"
 
 
 def run(test: Callable[[World], Awaitable[None]]) -> None:

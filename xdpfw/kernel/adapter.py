@@ -28,9 +28,11 @@ from xdpfw.kernel.program import PacketProgram
 from xdpfw.kernel.tables import Tables
 from xdpfw.kernel.twin import Twin
 from xdpfw.model.errors import MapFull, NotFound, XdpfwError
+from xdpfw.model.feature import Features
 from xdpfw.model.interface import Attachment, AttachMode, ForeignProgram, Link
 from xdpfw.model.limits import Limits
 from xdpfw.model.prefix import FAMILIES
+from xdpfw.policy.match import RuleTables
 from xdpfw.policy.ops import Ids, Op
 
 _BTF = Path("/sys/kernel/btf/vmlinux")
@@ -50,7 +52,9 @@ class RealKernel:
         self.program = program or PacketProgram.of(state_dir)
         self._on: dict[str, Instance] = {}
         self._twin: Twin | None = None
+        self._asking = threading.Lock()
         self._making = threading.Lock()
+        self._rules: dict[int, RuleTables] = {}
         self._opened: ExitStack | None = None
 
     # life
@@ -61,9 +65,14 @@ class RealKernel:
             self._pins.prepare()
             self.clock = opened.enter_context(closing(KernelClock(self._wall) if self._wall else KernelClock()))
             self._grace = opened.enter_context(closing(Grace()))
+            self._rules.clear()
             self._find_tables()
             opened.callback(lambda: self.tables.close())
             started = self._started()
+            if started.adopted:
+                # Before the first change: it writes into the maps of every interface.
+                for name in self._pins.linked():
+                    self._open(name)
             self._opened = opened.pop_all()
         return started
 
@@ -80,7 +89,7 @@ class RealKernel:
         self._use(self._create_tables())
 
     def _use(self, tables: Tables) -> None:
-        self.tables, self.applier = tables, Applier(tables, self.clock, self._grace.wait)
+        self.tables, self.applier = tables, Applier(tables, self.clock, self._grace.wait, self)
 
     def _create_tables(self) -> Tables:
         number = max(self._pins.tables(), default=0) + 1
@@ -108,6 +117,14 @@ class RealKernel:
         old = takeover.others(self._pins, self.tables.path)
         if not self.tables.meta["ready"]:
             takeover.preload_counts(self.tables, old)
+        self._bring_programs(old)
+        self.tables.meta["ready"] = 1
+        for path in old:
+            remove_tree(path)
+        return self.attachments()
+
+    def _bring_programs(self, old: Sequence[Path] = ()) -> None:
+        """In place, on every interface where something else is running."""
         for name in self._pins.linked():
             instance = self._open(name, old)
             state = instance.link_state()
@@ -115,10 +132,24 @@ class RealKernel:
                 fd = self._load(instance)
                 instance.replace(fd)
                 os.close(fd)
-        self.tables.meta["ready"] = 1
-        for path in old:
-            remove_tree(path)
-        return self.attachments()
+
+    def prepare(self, features: Features) -> None:
+        _ = self.program.made_for(features).compiled
+
+    def use(self, features: Features) -> None:
+        program = self.program.made_for(features)
+        if program is self.program:
+            return
+        before, self.program = self.program, program
+        try:
+            # New tables come into force with `activate`; until then the old program goes with the old ones.
+            if self.tables.meta["ready"]:
+                self._bring_programs()
+        except XdpfwError:
+            self.program = before
+            raise
+        program.keep()
+        self._close_twin()
 
     def stop(self, detach: bool) -> None:
         if self._opened is None:
@@ -129,9 +160,7 @@ class RealKernel:
             self._pins.remove()
         for name in list(self._on):
             self._close(name)
-        if self._twin:
-            self._twin.close()
-        self._twin = None
+        self._close_twin()
         self._opened.close()
         self._opened = None
 
@@ -251,8 +280,23 @@ class RealKernel:
                 home = self._pins.interface(self.tables.path, name)
                 homes = [home, *(self._pins.interface(path, name) for path in old)]
                 maps = InterfaceMaps.open(homes, self._interface_specs, self._cpus)
+                for generation, rules in self._rules.items():
+                    maps.write_vector(generation, rules.interfaces.get(name, rules.elsewhere))
                 self._on[name] = Instance(name, self._pins, home, maps)
             return self._on[name]
+
+    # InterfaceTables (apply.py)
+
+    def write_vectors(self, generation: int, rules: RuleTables) -> None:
+        with self._making:
+            self._rules[generation] = rules
+            for name, instance in self._on.items():
+                instance.maps.write_vector(generation, rules.interfaces.get(name, rules.elsewhere))
+
+    def forget_slots(self, slots: Ids) -> None:
+        with self._making:
+            for instance in self._on.values():
+                instance.maps.forget_slots(slots)
 
     def _load(self, instance: Instance) -> int:
         return instance.load(self.program, self.tables.descriptors())
@@ -267,6 +311,9 @@ class RealKernel:
 
     def reset_talkers(self, name: str) -> None:
         self._counting(name).maps.reset_talkers()
+
+    def read_rules(self) -> npt.NDArray[np.uint64]:
+        return self.applier.rules.counts()
 
     def read_leaves(self, leaves: Ids) -> npt.NDArray[np.uint64]:
         return self.tables.counts_of(leaves)
@@ -296,11 +343,19 @@ class RealKernel:
             "hz": self.clock.hz,
         }
 
-    def judge(self, frame: bytes) -> Judgement:
-        with self._making:
+    def judge(self, frame: bytes, interface: str | None = None) -> Judgement:
+        with self._asking:
             if self._twin is None:
                 self._twin = Twin(self.program, self.tables.descriptors(), self._cpus)
-        return self._twin.judge(frame)
+            rules = self._rules.get(self.tables.generation)
+            number = rules.interfaces.get(interface or "", rules.elsewhere) if rules else 0
+            return self._twin.judge(frame, number)
+
+    def _close_twin(self) -> None:
+        with self._asking:
+            if self._twin:
+                self._twin.close()
+            self._twin = None
 
     def peers(self) -> list[str]:
         return sorted({*netlink.ssh_peers(), *netlink.gateways()})

@@ -7,6 +7,7 @@ import errno
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +16,14 @@ from xdpfw.kernel import layouts, libbpf
 from xdpfw.kernel.clock import KernelClock
 from xdpfw.kernel.keys import are_hosts, host_keys, trie_keys
 from xdpfw.kernel.maps import Map
+from xdpfw.kernel.rule_maps import RuleMaps
 from xdpfw.kernel.tables import Tables
 from xdpfw.model.errors import MapFull
-from xdpfw.model.policy import Policy, PolicyMode
 from xdpfw.model.prefix import FAMILIES, Family
-from xdpfw.model.reason import Verdict
+from xdpfw.policy.match import RuleTables
 from xdpfw.policy.ops import (
     ClearLeaves,
+    ClearRules,
     DeletePrefixes,
     Flip,
     Grace,
@@ -40,6 +42,13 @@ ALLOCATION_RETRIES, ALLOCATION_PAUSE = 20, 0.005
 """The kernel refills its stock of map elements in the background; a batch can outrun it for a moment."""
 
 
+class InterfaceTables(Protocol):
+    """What a change of the rules does to the maps that each interface has of its own."""
+
+    def write_vectors(self, generation: int, rules: RuleTables) -> None: ...
+    def forget_slots(self, slots: Ids) -> None: ...
+
+
 class Applier:
     """One writer. `fill[map]` counts the prefixes in hosts and tries.
 
@@ -48,8 +57,11 @@ class Applier:
     out the memory of an element that a packet is still looking at.
     """
 
-    def __init__(self, tables: Tables, clock: KernelClock, wait: Callable[[], None]) -> None:
-        self._tables, self._clock, self._wait = tables, clock, wait
+    def __init__(
+        self, tables: Tables, clock: KernelClock, wait: Callable[[], None], interfaces: InterfaceTables
+    ) -> None:
+        self._tables, self._clock, self._wait, self._interfaces = tables, clock, wait, interfaces
+        self.rules = RuleMaps(tables)
         # A daemon before this one may have flipped or deleted a moment ago.
         self._flipped = self._deleted = True
         self._order = threading.Lock()
@@ -87,13 +99,13 @@ class Applier:
             case WriteLeaves(generation, ids, memberships):
                 self._before_writing(generation)
                 self._tables.write_leaves(generation, ids, memberships)
-            case WritePolicy(generation, policy, vectors):
+            case WritePolicy(generation):
                 self._before_writing(generation)
-                self._write_policy(generation, policy)
-                self._tables.vector(generation)[: len(vectors)] = vectors
-            case WriteVectors(generation, classes, vectors):
+                self.rules.write(op)
+                self._interfaces.write_vectors(generation, op.rules)
+            case WriteVectors(generation, numbers, vectors):
                 self._before_writing(generation)
-                self._tables.vector(generation)[classes] = vectors
+                self.rules.write_vectors(generation, numbers, vectors)
             case InsertPrefixes(family, keys, leaves):
                 self._insert(family, keys, leaves)
             case DeletePrefixes(family, keys, leaves):
@@ -104,6 +116,9 @@ class Applier:
                 self.grace()
             case ClearLeaves(ids):
                 self._tables.clear_counts(ids)
+            case ClearRules(slots):
+                self._interfaces.forget_slots(slots)
+                self.rules.clear(slots)
 
     # generations
 
@@ -121,14 +136,6 @@ class Applier:
         self._order.acquire()
         self._tables.control["generation"] = generation
         self._flipped = True
-
-    def _write_policy(self, generation: int, policy: Policy) -> None:
-        record = np.zeros((), layouts.POLICY)
-        record["drop_rows"] = sum(1 << at for at, row in enumerate(policy.rows) if row.verdict is Verdict.DROP)
-        record["default_drop"] = policy.default is Verdict.DROP
-        record["monitor"] = policy.mode is PolicyMode.MONITOR
-        record["ethertypes"][: len(policy.ethertypes)] = policy.ethertypes
-        self._tables.policies[generation] = record
 
     # prefixes
 

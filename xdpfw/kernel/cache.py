@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from xdpfw.kernel.compile import Program
+from xdpfw.model.feature import Feature, Features
+
+KEPT = 8
+FEATURES = "features"
 
 
 class ProgramCache:
-    """One file for each program in `directory`; the newest version of a program replaces older ones."""
+    """One file for each program in `directory`, of which the newest are kept, and which features were used last."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -45,14 +49,34 @@ class ProgramCache:
         path = self._path(name, fingerprint)
         with contextlib.suppress(OSError):
             self._directory.mkdir(parents=True, exist_ok=True)
-            for older in self._directory.glob(f"{name}-*.json"):
-                older.unlink()
+            for older in sorted(self._directory.glob(f"{name}-*.json"), key=_age)[KEPT - 1 :]:
+                older.unlink(missing_ok=True)
             half = path.with_suffix(f".{os.getpid()}")
             half.write_text(json.dumps(saved))
             half.replace(path)
 
+    def last_used(self) -> Features:
+        """None of those that this version does not know."""
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            return frozenset(map(Feature, json.loads((self._directory / FEATURES).read_text())))
+        return frozenset()
+
+    def use(self, features: Features) -> None:
+        with contextlib.suppress(OSError):
+            self._directory.mkdir(parents=True, exist_ok=True)
+            half = self._directory / f"{FEATURES}.{os.getpid()}"
+            half.write_text(json.dumps(sorted(features)))
+            half.replace(self._directory / FEATURES)
+
     def _path(self, name: str, fingerprint: int) -> Path:
         return self._directory / f"{name}-{fingerprint:016x}.json"
+
+
+def _age(path: Path) -> float:
+    """Newest first."""
+    with contextlib.suppress(OSError):
+        return -path.stat().st_mtime
+    return 0.0
 
 
 def _checksum(instructions: bytes, maps: dict[str, Any]) -> str:

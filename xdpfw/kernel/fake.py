@@ -19,16 +19,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from xdpfw.kernel.fake_rules import FakeRules
 from xdpfw.kernel.fake_tables import Tables, as_ids, directory_of, packed_keys
 from xdpfw.kernel.port import TALKER, TALLY_COLUMNS, Judgement, MapFill, Started
 from xdpfw.model.errors import Conflict, KernelError, MapFull, NotFound
+from xdpfw.model.feature import Feature, Features
 from xdpfw.model.interface import Attachment, AttachMode, ForeignProgram, Link
 from xdpfw.model.limits import Limits
-from xdpfw.model.policy import MAX_ROWS, PolicyMode
+from xdpfw.model.policy import MAX_SLOTS
 from xdpfw.model.prefix import FAMILIES, HOST_LENGTH, Family
 from xdpfw.model.reason import MAX_REASONS, Reason, Verdict
+from xdpfw.model.rule import Mode
 from xdpfw.policy.ops import (
     ClearLeaves,
+    ClearRules,
     DeletePrefixes,
     Flip,
     Grace,
@@ -41,6 +45,7 @@ from xdpfw.policy.ops import (
     WritePolicy,
     WriteVectors,
 )
+from xdpfw.policy.reference_parse import parse
 
 
 def fake_link(name: str, index: int = 2, *, mtu: int = 1500, driver: str = "veth") -> Link:
@@ -68,6 +73,8 @@ class FakeKernel:
         self.native_refused: dict[str, str] = {}
         self.peer_addresses: list[str] = []
         self.leaf_counts: dict[int, list[int]] = {}
+        self.rule_counts = np.zeros((MAX_SLOTS, 2), np.uint64)
+        self.features_used: Features = frozenset()
         self._attached: dict[str, Attachment] = {}
         self._tallies: dict[str, npt.NDArray[np.uint64]] = {}
         self._talkers: dict[str, dict[bytes, npt.NDArray[Any]]] = {}
@@ -107,6 +114,13 @@ class FakeKernel:
             self._attached.clear()
             self.tables = Tables()
 
+    def prepare(self, features: Features) -> None:
+        self._maybe_fail(Feature)
+
+    def use(self, features: Features) -> None:
+        self._maybe_fail(Feature)
+        self.features_used = features
+
     # policy
 
     def execute(self, ops: Sequence[Op], revision: int) -> None:
@@ -128,7 +142,8 @@ class FakeKernel:
         self.tables.revision, self.tables.applied = revision, True
 
     def fail_next(self, op_type: type[Any], error: Exception) -> None:
-        """The next such op raises `error`; `Started` is the next start, `Attachment` the next attach."""
+        """The next such op raises `error`; `Started` is the next start, `Attachment` the next attach, `Feature` the
+        next compile."""
         self._failures.setdefault(op_type, []).append(error)
 
     def _maybe_fail(self, kind: type[Any]) -> None:
@@ -154,12 +169,11 @@ class FakeKernel:
                     "a leaf refers to an unwritten membership"
                 )
                 tables.leaf[generation].update(zip(ids.tolist(), memberships.tolist(), strict=True))
-            case WritePolicy(generation, policy, vectors):
-                tables.policies[generation] = policy
-                tables.vectors[generation].clear()
-                tables.vectors[generation].update(enumerate(vectors.tolist()))
-            case WriteVectors(generation, classes, vectors):
-                tables.vectors[generation].update(zip(classes.tolist(), vectors.tolist(), strict=True))
+            case WritePolicy(generation, policy, rules):
+                tables.rules[generation] = FakeRules(policy, rules, self.limits.vectors)
+                tables.rules[generation].write(op.numbers, op.vectors)
+            case WriteVectors(generation, numbers, vectors):
+                tables.rules[generation].write(numbers, vectors)
             case Flip(generation):
                 tables.generation = generation
             case Grace():
@@ -168,6 +182,11 @@ class FakeKernel:
             case ClearLeaves(ids):
                 for leaf in ids.tolist():
                     self.leaf_counts.pop(leaf, None)
+            case ClearRules(slots):
+                self.rule_counts[slots] = 0
+                for tally in self._tallies.values():
+                    tally[Reason.RULE] += tally[MAX_REASONS + slots].sum(axis=0, dtype=np.uint64)
+                    tally[MAX_REASONS + slots] = 0
         self.map_operations += 1
 
     def _insert(self, family: Family, keys: Keys, leaves: Ids) -> None:
@@ -266,6 +285,9 @@ class FakeKernel:
         with self._lock:
             self._talkers[name].clear()
 
+    def read_rules(self) -> npt.NDArray[np.uint64]:
+        return self.rule_counts.copy()
+
     def read_leaves(self, leaves: Ids) -> npt.NDArray[np.uint64]:
         counts = [self.leaf_counts.get(leaf, (0, 0)) for leaf in leaves.tolist()]
         return np.array(counts, np.uint64).reshape(-1, 2)
@@ -284,6 +306,8 @@ class FakeKernel:
         """Pretend that packets were seen: `size` bytes each, from `address` (None: no address in them)."""
         column = TALLY_COLUMNS.index(f"{'passed' if verdict == Verdict.PASS else 'dropped'}_packets")
         tally, talkers = self._counters(name)
+        if cause >= MAX_REASONS:
+            self.rule_counts[cause - MAX_REASONS] += np.array([packets, packets * size], np.uint64)
         for at in (column, 4) if monitored else (column,):
             tally[cause, at] += np.uint64(packets)
             tally[cause, at + 1] += np.uint64(packets * size)
@@ -302,7 +326,7 @@ class FakeKernel:
 
     def receive(self, name: str, frame: bytes) -> Judgement:
         """Judge a frame and count it, as the packet path does."""
-        judged = self.judge(frame)
+        judged = self.judge(frame, name)
         self.count(
             name, judged.fields.get("source"), judged.verdict, 1, len(frame),
             cause=judged.cause, monitored=judged.monitored,
@@ -314,7 +338,7 @@ class FakeKernel:
         return judged
 
     def _counters(self, name: str) -> tuple[npt.NDArray[np.uint64], dict[bytes, npt.NDArray[Any]]]:
-        tally = self._tallies.setdefault(name, np.zeros((MAX_REASONS + MAX_ROWS, len(TALLY_COLUMNS)), np.uint64))
+        tally = self._tallies.setdefault(name, np.zeros((MAX_REASONS + MAX_SLOTS, len(TALLY_COLUMNS)), np.uint64))
         return tally, self._talkers.setdefault(name, {})
 
     def _must_be_attached(self, name: str) -> None:
@@ -336,32 +360,26 @@ class FakeKernel:
     def features(self) -> dict[str, Any]:
         return {"release": "fake"}
 
-    def judge(self, frame: bytes) -> Judgement:
-        """Source address → leaf → rows → verdict; untagged frames only, and no parse faults."""
-        policy = self.tables.policies[self.tables.generation]
-        source = _source(frame)
-        if source is None:
-            return Judgement(Verdict.PASS, Reason.NON_IP, False, 0)
-        leaf = self.tables.find(source)
-        rows = self.tables.rows_of(leaf, self.clock())
-        verdict, cause = policy.default, int(Reason.DEFAULT)
-        for number, row in enumerate(policy.rows):
-            if rows >> number & 1:
-                verdict, cause = row.verdict, MAX_REASONS + number
-                break
-        monitored = policy.mode is PolicyMode.MONITOR and verdict is Verdict.DROP
+    def judge(self, frame: bytes, interface: str | None = None) -> Judgement:
+        """From the tables alone: what they say about the fields that the reference parser finds."""
+        parsed, tables = parse(frame), self.tables
+        rules = tables.rules[tables.generation]
+        if parsed.source is None or parsed.destination is None or parsed.settled is not None:
+            drop = parsed.settled not in (Reason.ARP, Reason.NDP, Reason.NON_IP)
+            return Judgement(Verdict.DROP if drop else Verdict.PASS, int(parsed.settled or 0), False, 0)
+        now = self.clock()
+        leaf = tables.find(parsed.source.packed)
+        classes = (tables.class_of(leaf, now), tables.class_of(tables.find(parsed.destination.packed), now))
+        row, watching = rules.first_rows(parsed, len(frame), interface, classes)
+        verdict, cause = rules.policy.default, int(Reason.DEFAULT)
+        if row is not None:
+            verdict, cause = rules.verdict(row), MAX_REASONS + rules.slot(row)
+        elif parsed.tail is not None:
+            verdict, cause = Verdict.DROP, int(parsed.tail)
+        monitored = rules.policy.mode is Mode.MONITOR and verdict is Verdict.DROP
+        watched = 0 if watching is None else MAX_REASONS + rules.slot(watching)
         shown = Verdict.PASS if monitored else verdict
-        return Judgement(shown, cause, monitored, leaf, {"source": str(ipaddress.ip_address(source))})
+        return Judgement(shown, cause, monitored, leaf, watched, {"source": str(parsed.source)})
 
     def peers(self) -> list[str]:
         return list(self.peer_addresses)
-
-
-def _source(frame: bytes) -> bytes | None:
-    match frame[12:14]:
-        case b"\x08\x00" if len(frame) >= 34:
-            return frame[26:30]
-        case b"\x86\xdd" if len(frame) >= 54:
-            source = ipaddress.IPv6Address(frame[22:38])
-            return source.ipv4_mapped.packed if source.ipv4_mapped else source.packed
-    return None

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from xdpfw.kernel.fake_rules import FakeRules
 from xdpfw.kernel.port import Directory
-from xdpfw.model.policy import Policy
 from xdpfw.model.prefix import ADDRESS_BYTES, FAMILIES, HOST_LENGTH, Family
 from xdpfw.policy.ops import NEVER, Ids, Keys
 
@@ -26,8 +26,7 @@ class Tables:
     lengths: dict[Family, Counter[int]] = field(default_factory=lambda: {4: Counter(), 6: Counter()})
     leaf: tuple[dict[int, int], dict[int, int]] = field(default_factory=lambda: ({}, {}))
     memberships: dict[int, tuple[int, int, int]] = field(default_factory=lambda: {0: (0, 0, int(NEVER))})
-    vectors: tuple[dict[int, int], dict[int, int]] = field(default_factory=lambda: ({}, {}))
-    policies: list[Policy] = field(default_factory=lambda: [Policy(), Policy()])
+    rules: list[FakeRules] = field(default_factory=lambda: [FakeRules.empty(), FakeRules.empty()])
     generation: int = 0
     revision: int = 0
     applied: bool = False
@@ -43,15 +42,15 @@ class Tables:
                 return leaf
         return 0
 
-    def rows_of(self, leaf: int, now: int) -> int:
-        """Bit vector of the rows that match a leaf at wall clock `now`, following expired memberships."""
+    def class_of(self, leaf: int, now: int) -> int:
+        """The class of a leaf at wall clock `now`, following expired memberships."""
         member = self.leaf[self.generation].get(leaf, 0)
         for _ in range(MAX_CHAIN):
             deadline = self.memberships[member][2]
             if deadline == NEVER or now < deadline:
                 break
             member = self.memberships[member][1]
-        return self.vectors[self.generation].get(self.memberships[member][0], 0)
+        return self.memberships[member][0]
 
 
 def packed_keys(family: Family, keys: Keys) -> list[Packed]:

@@ -7,7 +7,9 @@ import errno
 import hashlib
 import os
 import secrets
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +24,24 @@ from xdpfw.kernel.port import TALKER, TALLY_COLUMNS
 from xdpfw.kernel.program import PacketProgram
 from xdpfw.kernel.tables import pin_names
 from xdpfw.model.errors import KernelError
+from xdpfw.model.reason import MAX_REASONS, Reason
+from xdpfw.policy.ops import Ids
 
 _COUNTS = TALLY_COLUMNS[:4]
 _EPOCH_MAX = 0xFFFF
 _TORN_RETRIES = 3
 
 
+BOUND = ("interface",)
+"""Maps that mean something only beside the tables of the same generation: new tables get a new one."""
+
+
 class InterfaceMaps:
-    """config, tally and talkers of one interface."""
+    """config, interface, tally and talkers of one interface."""
 
     def __init__(self, maps: Mapping[str, Map]) -> None:
         self.maps = dict(maps)
+        self._tally = threading.Lock()
 
     @classmethod
     def create(cls, specs: list[MapSpec], cpus: int) -> InterfaceMaps:
@@ -55,7 +64,8 @@ class InterfaceMaps:
         home.mkdir(parents=True, exist_ok=True)
         maps: dict[str, Map] = {}
         for spec in specs:
-            found = next((d / names[spec.name] for d in directories if (d / names[spec.name]).exists()), None)
+            places = directories[:1] if spec.name in BOUND else directories
+            found = next((d / names[spec.name] for d in places if (d / names[spec.name]).exists()), None)
             maps[spec.name] = Map(spec, libbpf.get(found)) if found else Map.create(spec)
             if found is None or found.parent != home:
                 libbpf.pin(maps[spec.name].fd, home / names[spec.name])
@@ -78,10 +88,26 @@ class InterfaceMaps:
 
     def read_tally(self) -> npt.NDArray[np.uint64]:
         """(causes, 6) summed over CPUs."""
-        with self.maps["tally"].mapped() as tally:
-            parts = tally.view("u8").reshape(-1, CAUSES, len(layouts.TALLY.names or ()) + 1)
-        summed: npt.NDArray[np.uint64] = parts.sum(0, dtype=np.uint64)
+        with self._tally, self._counted() as parts:
+            summed: npt.NDArray[np.uint64] = parts.sum(0, dtype=np.uint64)
         return summed[:, : len(TALLY_COLUMNS)]
+
+    def forget_slots(self, slots: Ids) -> None:
+        """What rules that are gone have counted goes on under a reason of theirs, so that totals stay what they are.
+        No packet counts in either place."""
+        with self._tally, self._counted() as parts:
+            gone = MAX_REASONS + slots
+            parts[:, Reason.RULE] += parts[:, gone].sum(1, dtype=np.uint64)
+            parts[:, gone] = 0
+
+    @contextmanager
+    def _counted(self) -> Iterator[npt.NDArray[np.uint64]]:
+        """(cpus, causes, columns), live."""
+        with self.maps["tally"].mapped() as tally:
+            yield tally.view("u8").reshape(-1, CAUSES, len(layouts.TALLY.names or ()) + 1)
+
+    def write_vector(self, generation: int, number: int) -> None:
+        self.maps["interface"].view[0]["vector"][generation] = number
 
     def read_talkers(self, clock: KernelClock) -> npt.NDArray[Any]:
         """dtype TALKER. A slot that changed hands while it was copied is read again, and at last left out."""

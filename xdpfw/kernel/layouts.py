@@ -10,6 +10,8 @@ import hashlib
 
 import numpy as np
 
+from xdpfw.policy.match import LINE, WORDS
+
 # Array maps round every record up to 8 bytes.
 LEAF = np.dtype({"names": ["membership"], "formats": ["u4"], "offsets": [0], "itemsize": 8})
 HOST_LEAF = np.dtype("u4")
@@ -24,14 +26,20 @@ CONTROL = np.dtype(
         ("leaves", "u4"),
         ("leaf_shards", "u4"),
         ("shared_shards", "u4"),
-        ("reserved", "u4", 12),
+        ("vectors", "u4"),
+        ("reserved", "u4", 11),
     ]
 )
 MEMBERSHIP = np.dtype([("class", "u4"), ("next", "u4"), ("deadline", "u8")])
-VECTOR = np.dtype("u8")
-POLICY = np.dtype(
-    [("drop_rows", "u8"), ("default_drop", "u4"), ("monitor", "u4"), ("ethertypes", "u2", 8)]
-)  # fmt: skip
+SUMMARY_WORDS = 2
+VECTOR = np.dtype([("summary", "u8", SUMMARY_WORDS), ("word", "u8", WORDS)])
+VALUE_LINE = np.dtype([("vector", "u2", LINE)])
+LITERAL_KEY = np.dtype([("length", "u4"), ("generation", "u4"), ("address", "u1", 16)])
+LITERAL = np.dtype([("source", "u2"), ("destination", "u2")])
+ROW = np.dtype([("slot", "u4"), ("action", "u4")])
+RULE_COUNTER = np.dtype([("packets", "u8"), ("bytes", "u8")])
+INTERFACE = np.dtype([("vector", "u4", 2)])
+POLICY = np.dtype([("default_drop", "u4"), ("monitor", "u4"), ("ethertypes", "u2", 8)])
 LEAF_COUNTER = np.dtype([("packets", "u8"), ("bytes", "u8")])
 CONFIG = np.dtype(
     [
@@ -71,7 +79,16 @@ SLOT = np.dtype(
 TALKER_WAYS = 4
 BUCKET = np.dtype([("way", SLOT, TALKER_WAYS)])
 
-DECISION = np.dtype([("drop", "u4"), ("monitored", "u4"), ("cause", "u4"), ("leaf", "u4")])
+DECISION = np.dtype(
+    [
+        ("drop", "u4"),
+        ("monitored", "u4"),
+        ("cause", "u4"),
+        ("leaf", "u4"),
+        ("monitored_cause", "u4"),
+        ("reserved", "u4"),
+    ]
+)
 PACKET = np.dtype(
     [
         ("source", "u1", 16),
@@ -93,9 +110,16 @@ PACKET = np.dtype(
         ("tcp_flags", "u1"),
         ("tail_fault", "u1"),
         ("fragment_header", "u1"),
+        ("vlan", "u2"),
+        ("has_ports", "u1"),
+        ("has_type", "u1"),
+        ("reserved", "u1", 4),
     ]
 )
 TRACE = np.dtype([("decision", DECISION), ("packet", PACKET)])
+SCRATCH = np.dtype(
+    [("packet", PACKET), ("decision", DECISION), ("row", "u4"), ("monitored", "u4"), ("reserved", "u8", 3)]
+)
 
 META = np.dtype(
     [
@@ -112,13 +136,22 @@ DIRECTORY = np.dtype(
     [("address", "u1", 16), ("length", "u1"), ("family", "u1"), ("state", "u1"), ("reserved", "u1", 5)]
 )  # fmt: skip
 
-RECORDS = int.from_bytes(hashlib.sha256(f"{DIRECTORY.descr} {LEAF_COUNTER.descr}".encode()).digest()[:7])
-"""Tells whether another version's directory and leaf counters can be read."""
+RECORDS = int.from_bytes(
+    hashlib.sha256(f"{DIRECTORY.descr} {LEAF_COUNTER.descr} {RULE_COUNTER.descr}".encode()).digest()[:7]
+)
+"""Tells whether another version's directory and counters can be read."""
 
 C_STRUCTS = {
     "struct control": CONTROL,
     "struct membership": MEMBERSHIP,
     "struct policy": POLICY,
+    "struct vector": VECTOR,
+    "struct value_line": VALUE_LINE,
+    "struct literal_key": LITERAL_KEY,
+    "struct literal": LITERAL,
+    "struct row": ROW,
+    "struct rule_counter": RULE_COUNTER,
+    "struct interface": INTERFACE,
     "struct leaf_counter": LEAF_COUNTER,
     "struct config": CONFIG,
     "struct tally": TALLY,

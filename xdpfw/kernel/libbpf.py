@@ -194,6 +194,21 @@ def map_lookup(fd: int, key: Buffer, value: Buffer) -> bool:
     return True
 
 
+def map_keys(fd: int, key: np.dtype[Any]) -> Buffer:
+    """All keys, one by one: for small maps."""
+    found: list[Buffer] = []
+    before, following = None, np.zeros(1, key)
+    while True:
+        try:
+            _call("listing a map", "bpf_map_get_next_key", fd, before, _pointer(following))
+        except Refused as error:
+            if error.errno != errno.ENOENT:
+                raise
+            return np.concatenate(found) if found else np.zeros(0, key)
+        found.append(following.copy())
+        before = _pointer(found[-1])
+
+
 def map_update_batch(fd: int, keys: Buffer, values: Buffer) -> tuple[int, Refused | None]:
     """Write keys in order; answers how many were written, and what stopped it if anything did."""
     count, error = _batch("bpf_map_update_batch", fd, keys, _pointer(values))

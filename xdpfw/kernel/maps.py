@@ -18,16 +18,17 @@ import numpy.typing as npt
 
 from xdpfw.kernel import layouts, libbpf
 from xdpfw.model.errors import MapFull
-from xdpfw.model.limits import MAX_CLASSES, Limits
-from xdpfw.model.policy import MAX_ROWS
+from xdpfw.model.limits import Limits
+from xdpfw.model.policy import MAX_ROWS, MAX_SLOTS
 from xdpfw.model.reason import MAX_REASONS
+from xdpfw.policy.match import LINE, MAX_LITERALS, VALUES
 
 View = npt.NDArray[Any]
 Indexes = npt.NDArray[np.integer[Any]]
 
 HASH, ARRAY, LPM_TRIE, ARRAY_OF_MAPS = 1, 2, 11, 12
 NO_PREALLOC, MMAPABLE = 1 << 0, 1 << 10
-CAUSES = MAX_REASONS + MAX_ROWS
+CAUSES = MAX_REASONS + MAX_SLOTS
 INDEX = np.dtype("u4")
 
 LEAF_COUNTER_BYTES = 256 << 20
@@ -97,8 +98,12 @@ def shared_specs(limits: Limits, cpus: int) -> list[MapSpec]:
         MapSpec("trie6", LPM_TRIE, layouts.TRIE6_KEY, layouts.HOST_LEAF, limits.leaves, "leaves"),
         MapSpec("leaf", ARRAY, INDEX, layouts.LEAF, 2 * leaves, "leaves"),
         MapSpec("membership", ARRAY, INDEX, layouts.MEMBERSHIP, limits.memberships + 1, "memberships"),
-        MapSpec("vector", ARRAY, INDEX, layouts.VECTOR, 2 * MAX_CLASSES),
         MapSpec("policy", ARRAY, INDEX, layouts.POLICY, 2),
+        MapSpec("vector", ARRAY, INDEX, layouts.VECTOR, 2 * limits.vectors, "vectors"),
+        MapSpec("value_vector", ARRAY, INDEX, layouts.VALUE_LINE, 2 * VALUES // LINE),
+        MapSpec("literals", LPM_TRIE, layouts.LITERAL_KEY, layouts.LITERAL, 2 * MAX_LITERALS),
+        MapSpec("row", ARRAY, INDEX, layouts.ROW, 2 * MAX_ROWS),
+        MapSpec("rule_counters", ARRAY, INDEX, layouts.RULE_COUNTER, cpus * MAX_SLOTS),
         MapSpec("leaf_counters", ARRAY, INDEX, layouts.LEAF_COUNTER, leaf_shards(limits, cpus) * leaves, "leaves"),
         MapSpec("directory", ARRAY, INDEX, layouts.DIRECTORY, leaves, "leaves"),
     ]
@@ -108,6 +113,8 @@ def interface_specs(limits: Limits, cpus: int) -> list[MapSpec]:
     buckets = cpus * talker_buckets(limits, cpus)
     return [
         MapSpec("config", ARRAY, INDEX, layouts.CONFIG, 1),
+        MapSpec("scratch", ARRAY, INDEX, layouts.SCRATCH, cpus),
+        MapSpec("interface", ARRAY, INDEX, layouts.INTERFACE, 1),
         MapSpec("tally", ARRAY, INDEX, layouts.TALLY, cpus * CAUSES),
         MapSpec("talkers", ARRAY, INDEX, layouts.BUCKET, buckets, "talkers"),
     ]

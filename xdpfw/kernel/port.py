@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from xdpfw.model.feature import Features
 from xdpfw.model.interface import Attachment, AttachMode, ForeignProgram, Link
 from xdpfw.model.prefix import Family
 from xdpfw.policy.ops import Ids, Keys, Op
@@ -95,9 +96,10 @@ class Judgement:
     """The packet path's answer about one frame (BPF_PROG_TEST_RUN on a twin with counters of its own)."""
 
     verdict: str  # pass or drop
-    cause: int  # a Reason, or MAX_REASONS + row
-    monitored: bool
+    cause: int  # a Reason, or MAX_REASONS + the rule's slot
+    monitored: bool  # passed, though the policy (in monitor mode) says drop
     leaf: int
+    monitored_cause: int = 0  # MAX_REASONS + slot of the rule in monitor mode that would have decided before, or 0
     fields: dict[str, Any] = field(default_factory=dict)
 
 
@@ -113,6 +115,13 @@ class Kernel(Protocol):
         """The tables are full: bring interfaces that are attached already (pinned links) to this program and
         these maps, in place, and unpin what is old. Answers what is attached now. With adopted state of the
         same program nothing is compiled or loaded."""
+
+    def prepare(self, features: Features) -> None:
+        """Compile for these features, so that `use` is quick. May run beside a writer. Raises KernelError."""
+
+    def use(self, features: Features) -> None:
+        """From now on the program has these features, on every interface, swapped in place. A program with too many
+        is right, one with too few is not: what a policy asks for comes before it. Raises KernelError."""
 
     def stop(self, detach: bool) -> None:
         """Close everything. Pins, and so filtering, stay; with `detach` nothing of this instance is left."""
@@ -141,7 +150,7 @@ class Kernel(Protocol):
 
     # counters
     def read_tally(self, name: str) -> npt.NDArray[np.uint64]:
-        """(MAX_REASONS + MAX_ROWS, 6) summed over CPUs, columns as TALLY_COLUMNS.
+        """(MAX_REASONS + MAX_SLOTS, 6) summed over CPUs, columns as TALLY_COLUMNS.
 
         Raises NotFound unless attached.
         """
@@ -158,14 +167,18 @@ class Kernel(Protocol):
     def read_leaves(self, leaves: Ids) -> npt.NDArray[np.uint64]:
         """(n, 2): packets and bytes per leaf id, all interfaces, summed over CPUs."""
 
+    def read_rules(self) -> npt.NDArray[np.uint64]:
+        """(MAX_SLOTS, 2): packets and bytes that rules matched first, by slot, all interfaces, summed over CPUs."""
+
     # sight
     def fill(self) -> list[MapFill]: ...
 
     def features(self) -> dict[str, Any]:
         """Kernel release, BCC and libbpf versions, JIT, possible CPUs, BTF…: what `status` shows."""
 
-    def judge(self, frame: bytes) -> Judgement:
-        """What the tables in force say about a frame, without touching any live counter."""
+    def judge(self, frame: bytes, interface: str | None = None) -> Judgement:
+        """What the tables in force say about a frame that arrives on an interface (None: on one that no rule names),
+        without touching any live counter."""
 
     def peers(self) -> list[str]:
         """Addresses of established ssh peers of this host (sock_diag, local port 22) and default gateways."""

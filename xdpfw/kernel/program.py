@@ -13,6 +13,7 @@ from xdpfw.kernel.compile import Program, compile_source
 from xdpfw.kernel.maps import PROGRAM_MAPS
 from xdpfw.kernel.source import find_sources, fingerprint, inline
 from xdpfw.model.errors import KernelError
+from xdpfw.model.feature import Features
 
 NAME = "xdp_filter"
 PROGRAMS = "programs"
@@ -25,17 +26,29 @@ def kernel_version() -> tuple[int, int]:
 
 
 class PacketProgram:
-    def __init__(self, saved: ProgramCache) -> None:
+    """Compiled for `features`, which are what the policy asks for."""
+
+    def __init__(self, saved: ProgramCache, features: Features = frozenset()) -> None:
         self._saved = saved
+        self.features = features
         self.frags = kernel_version() >= MULTI_BUFFER_SINCE
         self._flags = ["-DMULTI_BUFFER"] if self.frags else []
+        self._flags += [f"-D{feature}=1" for feature in sorted(features)]
         self.source = inline(find_sources() / f"{NAME}.c")
         self.fingerprint = fingerprint(self.source, self._flags)
 
     @classmethod
     def of(cls, state_dir: Path) -> PacketProgram:
-        """The program of an instance, which keeps what it compiled in its state directory."""
-        return cls(ProgramCache(state_dir / PROGRAMS))
+        """The program of an instance, which keeps what it compiled in its state directory: as it was used last."""
+        saved = ProgramCache(state_dir / PROGRAMS)
+        return cls(saved, saved.last_used())
+
+    def made_for(self, features: Features) -> PacketProgram:
+        return self if features == self.features else PacketProgram(self._saved, features)
+
+    def keep(self) -> None:
+        """The next start begins with these features."""
+        self._saved.use(self.features)
 
     def prepare(self) -> None:
         """Begin to compile beside everything else that a start has to do. A failure shows when it is wanted."""

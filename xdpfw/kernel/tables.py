@@ -15,7 +15,7 @@ from xdpfw.kernel import layouts, libbpf
 from xdpfw.kernel.keys import directory_rows, keys_of_rows
 from xdpfw.kernel.maps import Map, MapSpec, View, leaf_ids, leaf_shards, shared_specs
 from xdpfw.kernel.port import Directory
-from xdpfw.model.limits import MAX_CLASSES, Limits
+from xdpfw.model.limits import Limits
 from xdpfw.model.prefix import FAMILIES, HOST_LENGTH, Family
 from xdpfw.policy.keys import order
 from xdpfw.policy.ops import Ids, Keys
@@ -62,6 +62,7 @@ class Tables:
         control = self.control
         control["leaves"], control["leaf_shards"] = self.ids, shards
         control["shared_shards"] = shards < self.cpus
+        control["vectors"] = self.limits.vectors
         self.meta["layout"], self.meta["records"] = layout, layouts.RECORDS
 
     @classmethod
@@ -100,14 +101,6 @@ class Tables:
     def generation(self) -> int:
         return int(self.control["generation"])
 
-    @property
-    def policies(self) -> View:
-        return self.maps["policy"].view
-
-    def vector(self, generation: int) -> npt.NDArray[np.uint64]:
-        vectors: npt.NDArray[np.uint64] = self.maps["vector"].view.reshape(2, MAX_CLASSES)[generation]
-        return vectors
-
     # large tables
 
     def write_leaves(self, generation: int, leaves: Ids, memberships: Ids) -> None:
@@ -137,6 +130,11 @@ class Tables:
         """Counts to go on from, for leaves that no packet counts at yet. `counts`: (n, 2)"""
         records = np.ascontiguousarray(counts, np.uint64).view(layouts.LEAF_COUNTER).reshape(-1)
         self.maps["leaf_counters"].write(leaves, records)
+
+    def preload_rule_counts(self, counts: npt.NDArray[np.uint64]) -> None:
+        """Counts of rules to go on from. `counts`: (slots, 2)"""
+        with self.maps["rule_counters"].mapped() as live:
+            live.view("u8")[: counts.size] += counts.reshape(-1)
 
     def clear_free_counts(self) -> None:
         """Of all leaves that are not in the directory; no packet may be at one of them any more."""

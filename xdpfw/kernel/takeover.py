@@ -15,6 +15,7 @@ from xdpfw.kernel.keys import as_bytes
 from xdpfw.kernel.maps import Map, shared_specs
 from xdpfw.kernel.tables import Tables, list_directory
 from xdpfw.model.limits import Limits
+from xdpfw.model.policy import MAX_SLOTS
 from xdpfw.model.prefix import FAMILIES
 
 
@@ -45,13 +46,13 @@ def preload_counts(tables: Tables, old: list[Path]) -> None:
 
 
 class _Counted:
-    """Directory and leaf counters of older tables, whatever their sizes."""
+    """Directory and counters of older tables, whatever their sizes."""
 
     def __init__(self, path: Path) -> None:
         specs = {spec.name: spec for spec in shared_specs(Limits(), 1)}
         self._maps: dict[str, Map] = {}
         self.readable = True
-        for name in ("meta", "directory", "leaf_counters"):
+        for name in ("meta", "directory", "leaf_counters", "rule_counters"):
             fd = libbpf.get(path / name)
             value_size, entries = libbpf.map_info(fd)
             self._maps[name] = Map(replace(specs[name], entries=entries), fd)
@@ -72,6 +73,9 @@ class _Counted:
                     _fixed(as_bytes(family, old_keys)), _fixed(as_bytes(family, keys)), True, True
                 )
                 tables.preload_counts(leaves[at_new], counters[:, old_leaves[at_old]].sum(0, dtype=np.uint64))
+
+        with self._maps["rule_counters"].mapped() as live:
+            tables.preload_rule_counts(live.view("u8").reshape(-1, MAX_SLOTS, 2).sum(0, dtype=np.uint64))
 
     def close(self) -> None:
         for opened in self._maps.values():

@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import threading
 from collections.abc import Mapping
 from typing import Any
 
 from xdpfw.kernel import libbpf
 from xdpfw.kernel.instance import InterfaceMaps
-from xdpfw.kernel.maps import TRACE_SPEC, Map, MapSpec, interface_specs, shared_specs
+from xdpfw.kernel.maps import TRACE_SPEC, Map, interface_specs, shared_specs
 from xdpfw.kernel.port import Judgement
 from xdpfw.kernel.program import PacketProgram
 from xdpfw.model.errors import InvalidInput
@@ -21,56 +20,57 @@ from xdpfw.model.reason import Reason, Verdict
 
 ETHERNET_BYTES = 14
 FRAGMENTS = ("none", "first", "later")
+COUNTERS = ("leaf_counters", "rule_counters")
 _SMALL = Limits(leaves=1, talkers=4)
 
 
 class Twin:
     def __init__(self, program: PacketProgram, shared: Mapping[str, int], cpus: int) -> None:
-        self._one_at_a_time = threading.Lock()
         self._own = InterfaceMaps.create(interface_specs(_SMALL, cpus), cpus)
         self._trace = Map.create(TRACE_SPEC)
-        self._leaf_counters = Map.create(_leaf_counters(cpus))
+        private = {spec.name: spec for spec in shared_specs(_SMALL, cpus)}
+        self._counters = {name: Map.create(private[name]) for name in COUNTERS}
         descriptors = {
             **shared,
             **self._own.descriptors(),
             "trace": self._trace.fd,
-            "leaf_counters": self._leaf_counters.fd,
+            **{name: made.fd for name, made in self._counters.items()},
         }
         self._program, _ = libbpf.prog_load("xdp_twin", program.twin.link(descriptors), frags=program.frags)
 
-    def judge(self, frame: bytes) -> Judgement:
-        """Raises InvalidInput for a frame that is longer than the kernel can run."""
+    def judge(self, frame: bytes, interface_vector: int) -> Judgement:
+        """As on an interface with this vector. One at a time. Raises InvalidInput for a frame that is longer than the
+        kernel can run."""
         if len(frame) < ETHERNET_BYTES:
             # Drivers never hand on such a frame, and the kernel refuses to run one.
             return Judgement(Verdict.DROP, Reason.SHORT_ETHERNET, False, 0)
-        with self._one_at_a_time:
-            try:
-                libbpf.test_run(self._program, frame)
-            except libbpf.Refused as error:
-                raise InvalidInput(f"a frame of {len(frame)} bytes cannot be run: {error.detail}") from error
-            trace = self._trace.view[0].copy()
+        for generation in (0, 1):
+            self._own.write_vector(generation, interface_vector)
+        try:
+            libbpf.test_run(self._program, frame)
+        except libbpf.Refused as error:
+            raise InvalidInput(f"a frame of {len(frame)} bytes cannot be run: {error.detail}") from error
+        trace = self._trace.view[0].copy()
         decision = trace["decision"]
         return Judgement(
             verdict=Verdict.DROP if decision["drop"] else Verdict.PASS,
             cause=int(decision["cause"]),
             monitored=bool(decision["monitored"]),
             leaf=int(decision["leaf"]),
+            monitored_cause=int(decision["monitored_cause"]),
             fields=_fields(trace["packet"]),
         )
 
     def close(self) -> None:
         os.close(self._program)
-        for own in (self._own, self._trace, self._leaf_counters):
-            own.close()
-
-
-def _leaf_counters(cpus: int) -> MapSpec:
-    return next(spec for spec in shared_specs(_SMALL, cpus) if spec.name == "leaf_counters")
+        self._own.close()
+        for made in (self._trace, *self._counters.values()):
+            made.close()
 
 
 def _fields(packet: Any) -> dict[str, Any]:
     """What the parse found. Offsets count from the start of the frame; fields that are not there are 0."""
-    names = [name for name in packet.dtype.names if name not in ("source", "destination", "fragment")]
+    names = [name for name in packet.dtype.names if name not in ("source", "destination", "fragment", "reserved")]
     fields: dict[str, Any] = {name: int(packet[name]) for name in names}
     fields["fragment"] = FRAGMENTS[packet["fragment"]]
     for name in ("source", "destination"):

@@ -6,7 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 MAX_CLASSES = 4096
-"""Distinct combinations of sets that may cover an address (bpf/match.h)."""
+"""Distinct combinations of sets that may cover an address (bpf/maps.h)."""
+
+LEAST_VECTORS, MOST_VECTORS = 3 * MAX_CLASSES, 1 << 16
+"""Of `Limits.vectors`: two thirds are the classes' own; numbers have 16 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +17,8 @@ class Limits:
     """`leaves`: distinct prefixes of both families over all sets; one is needed twice while a set is replaced.
 
     `hosts4`, `hosts6`: exact addresses (of those leaves) per family. `memberships`: distinct combinations of
-    sets and expiry times. `talkers`: slots of each interface's talker table on each CPU, a power of two.
+    sets and expiry times. `talkers`: slots of each interface's talker table on each CPU, a power of two. `vectors`:
+    distinct vectors of the rules, two for each class among them (policy/match.py).
     """
 
     leaves: int = 2_097_152
@@ -22,3 +26,4 @@ class Limits:
     hosts6: int = 262_144
     memberships: int = 262_144
     talkers: int = 65_536
+    vectors: int = 16_384

@@ -1,49 +1,49 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The policy's own values: rows, default, mode; sets and entries."""
+"""The policy's own values: rules, default, mode; sets and entries."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass, field, replace
 
 from xdpfw.model.prefix import Prefix
 from xdpfw.model.reason import Verdict
+from xdpfw.model.rule import Action, Mode, Rule, Slots, set_rule
 
-MAX_ROWS = 64
-"""Rows of the policy that one bit vector holds (bpf/match.h: VECTOR_WORDS * 64)."""
+MAX_ROWS = 66 * 64
+"""Rows of the policy that one bit vector holds (bpf/maps.h: VECTOR_WORDS * 64). A rule takes one row, or up to four
+when it names both sets and prefixes."""
+
+MAX_SLOTS = 2 * MAX_ROWS
+"""Numbers of rules' counters: all rules may be replaced by others in one step (bpf/reason.h)."""
 
 DEFAULT_ORIGIN = "manual"
 ALLOW, BLOCK = "allow", "block"
 
 
-class PolicyMode(StrEnum):
-    ENFORCE = "enforce"
-    MONITOR = "monitor"
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row of the ordered policy: what is in set `source` gets `verdict`. The first match wins."""
-
-    id: str
-    source: str
-    verdict: Verdict
-
-
-DEFAULT_ROWS = (Row(ALLOW, ALLOW, Verdict.PASS), Row(BLOCK, BLOCK, Verdict.DROP))
+DEFAULT_RULES = (set_rule(ALLOW, ALLOW, Action.PASS), set_rule(BLOCK, BLOCK, Action.DROP))
 
 # Under default deny: LLDP, 802.1X, slow protocols (LACP), PTP. ARP has a reason of its own and always passes.
 DEFAULT_ETHERTYPES = (0x88CC, 0x888E, 0x8809, 0x88F7)
+DEFAULT_SLOTS = Slots({ALLOW: 0, BLOCK: 1})
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`ethertypes`: at most 8 EtherTypes other than IP that pass when the default is drop."""
+    """`rules` in order: the first enabled match wins. `ethertypes`: at most 8 EtherTypes other than IP that pass when
+    the default is drop. `slots` belong to the rules and are no part of what the policy says."""
 
     default: Verdict = Verdict.PASS
-    mode: PolicyMode = PolicyMode.ENFORCE
-    rows: tuple[Row, ...] = DEFAULT_ROWS
-    ethertypes: tuple[int, ...] = field(default=DEFAULT_ETHERTYPES)
+    mode: Mode = Mode.ENFORCE
+    rules: tuple[Rule, ...] = DEFAULT_RULES
+    ethertypes: tuple[int, ...] = DEFAULT_ETHERTYPES
+    slots: Slots = field(default=DEFAULT_SLOTS, compare=False)
+
+    def following(self, before: Policy) -> Policy:
+        """This policy, with the slots that rules had in the one before."""
+        return replace(self, slots=before.slots.followed_by(tuple(rule.id for rule in self.rules)))
+
+    def rule(self, id: str) -> Rule | None:
+        return next((rule for rule in self.rules if rule.id == id), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,6 +174,25 @@ class PolicyView:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleView:
+    """A rule as a document, with its place (from 1 on) and what it matched first. `match` has the fields that ask
+    something. `warning`: what keeps it from working."""
+
+    id: str
+    position: int
+    enabled: bool
+    comment: str
+    match: dict[str, list[int | str]]
+    action: str
+    mode: str
+    limit: dict[str, int | str] | None
+    log: dict[str, int] | None
+    packets: int
+    bytes: int
+    warning: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Written:
     """Answer of every write. `created`: the resource was not there before (201)."""
 

@@ -35,8 +35,8 @@ __all__ = ["Adopted", "Bases", "Compiler", "Plan", "ReadLeaves"]
 CHUNK = 50_000
 """Prefixes that one announcing or retiring plan handles."""
 
-ROW_SETS = 4
-"""Sets named by rows whose every combination has its class from the start."""
+RULE_SETS = 4
+"""Sets named by rules whose every combination has its class from the start."""
 
 
 class Directory(Protocol):
@@ -77,7 +77,7 @@ class Compiler:
         self._memberships = Memberships(limits.memberships + 1, started.memberships, started.classes)
         self._universe = {family: _adopted(family, found) for family in FAMILIES}
         self._leaves = Leaves(limits.leaves + 1, np.concatenate([found.leaves[family] for family in FAMILIES]))
-        self._tables = Tables(started.generation, limits.leaves + 1)
+        self._tables = Tables(started.generation, limits)
         self._hosts = {family: int(k.is_host(found.keys[family]).sum()) for family in FAMILIES}
         self._surplus = sum(map(len, self._universe.values()))
         self._sets, self._policy = Sets.initial(), Policy()
@@ -242,9 +242,9 @@ class Compiler:
 
     def _first(self, sets: Sets, policy: Policy) -> Plan:
         """Everything that is in the tables, of which only the prefixes and leaves are known."""
-        rows = [row.source for row in policy.rows if row.source in sets.defined][:ROW_SETS]
+        wanted = dict.fromkeys(name for rule in policy.rules for name in rule.set_names if name in sets.defined)
         ids = [info.id for info in sets.infos()]
-        named = sorted({sets.defined[name].id for name in rows})
+        named = sorted(sets.defined[name].id for name in list(wanted)[:RULE_SETS])
         for size in range(2, len(named) + 1):
             ids_of = combinations(named, size)
             for members in ids_of:
@@ -289,7 +289,7 @@ class Compiler:
             policy,
             self._memberships,
             self._leaves,
-            new_policy=policy != self._policy,
+            old_policy=self._policy,
             first=first,
         )
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from xdpfw.model.policy import Policy, Row
+from xdpfw.model.policy import Policy
 from xdpfw.model.prefix import ADDRESS_BYTES, FAMILIES, HOST_LENGTH, Family, Prefix
-from xdpfw.model.reason import Verdict
+from xdpfw.model.rule import Action
 from xdpfw.policy import claims as c
 from xdpfw.policy import keys as k
 from xdpfw.policy.ops import Keys
@@ -20,21 +20,25 @@ STEPS = 256
 
 
 def whole_family(edit: Edit, before: Sets, policy: Policy) -> str | None:
-    """A set whose row drops covers all of IPv4 or all of IPv6 after the edit, and did not before."""
-    for row in policy.rows:
-        if row.verdict is not Verdict.DROP:
-            continue
+    """A set whose rule drops all its sources covers all of IPv4 or all of IPv6 after the edit, and did not before."""
+    for name in _dropped(policy):
         for family in FAMILIES:
-            if not len(edit.touched[family]) or not _set_covers(edit.sets, row, family):
+            if not len(edit.touched[family]) or not _set_covers(edit.sets, name, family):
                 continue
-            if not _set_covers(before, row, family):
+            if not _set_covers(before, name, family):
                 every = f"every IPv{family} address"
-                return f"this would put {every} into {row.source!r}: all IPv{family} traffic would be dropped"
+                return f"this would put {every} into {name!r}: all IPv{family} traffic would be dropped"
     return None
 
 
-def _set_covers(sets: Sets, row: Row, family: Family) -> bool:
-    info = sets.defined.get(row.source)
+def _dropped(policy: Policy) -> list[str]:
+    """Sets whose addresses are dropped, whatever they send."""
+    dropping = [rule for rule in policy.rules if rule.enabled and rule.action is Action.DROP and rule.match.source_only]
+    return list(dict.fromkeys(name for rule in dropping for name in rule.match.source.sets))
+
+
+def _set_covers(sets: Sets, name: str, family: Family) -> bool:
+    info = sets.defined.get(name)
     return info is not None and covers_family(sets.table(info.id, family), family)
 
 

@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from xdpfw.model.errors import MapFull
 from xdpfw.model.limits import MAX_CLASSES
-from xdpfw.model.policy import Policy
 from xdpfw.policy.ops import NEVER, Ids, WriteMemberships
 from xdpfw.policy.sets import Sets
 
@@ -218,17 +217,12 @@ class Memberships:
         self._class_numbers.give_back(gone.values())
         self.new_classes = [number for number in self.new_classes if number not in set(gone.values())]
 
-    def vectors(self, policy: Policy, sets: Sets) -> npt.NDArray[np.uint64]:
-        """One bit vector per class: bit i is set when the source set of row i is in the class."""
-        rows: dict[int, int] = {}
-        for number, row in enumerate(policy.rows):
-            if row.source in sets.defined:
-                set_id = sets.defined[row.source].id
-                rows[set_id] = rows.get(set_id, 0) | 1 << number
-        found = np.zeros(self._class_numbers.end, np.uint64)
-        for members, number in self.classes.items():
-            vector = 0
-            for set_id in members:
-                vector |= rows.get(set_id, 0)
-            found[number] = vector
-        return found
+    def class_names(self, sets: Sets, numbers: Iterable[int] | None = None) -> dict[int, list[str]]:
+        """The names of the sets of classes (of all), by number."""
+        names = {info.id: info.name for info in sets.infos()}
+        wanted = None if numbers is None else set(numbers)
+        return {
+            number: [names[set_id] for set_id in members if set_id in names]
+            for members, number in self.classes.items()
+            if wanted is None or number in wanted
+        }

@@ -10,7 +10,7 @@ How the tables hang together (bpf/classify.h reads them in this order)::
     address --hosts4/hosts6, trie4/trie6--> leaf id
     leaf[generation][leaf id]            -> membership id
     membership[id] = (class, next, deadline); past its deadline, membership `next` holds instead
-    vector[generation][class]            -> one bit per row of the policy
+    vector[generation][class]            -> one bit per row of the policy (see `match.py` for the other dimensions)
 
 Leaf id 0, membership 0 and class 0 mean "in no set" and are never allocated.
 """
@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from xdpfw.model.policy import Policy
 from xdpfw.model.prefix import Family
+from xdpfw.policy.match import RuleTables, Vectors
 
 Ids = npt.NDArray[np.uint32]
 Keys = npt.NDArray[Any]  # dtype S5 or S17
@@ -69,23 +70,22 @@ class DeletePrefixes:
 
 @dataclass(frozen=True, slots=True)
 class WritePolicy:
-    """The rows' bit vectors for every class, the verdicts of the rows, the default and the mode, into one generation.
-
-    `vectors`: uint64, one per class, index = class id; bit i = row i matches.
-    """
+    """Default, mode and rules, with the vectors of all classes (`class_vectors`), into one generation."""
 
     generation: int
     policy: Policy
-    vectors: npt.NDArray[np.uint64]
+    rules: RuleTables
+    numbers: Ids
+    vectors: Vectors
 
 
 @dataclass(frozen=True, slots=True)
 class WriteVectors:
-    """vector[generation][classes] = vectors, for classes that nothing refers to yet."""
+    """vector[generation][numbers] = vectors, for classes that nothing refers to yet."""
 
     generation: int
-    classes: Ids
-    vectors: npt.NDArray[np.uint64]
+    numbers: Ids
+    vectors: Vectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,14 @@ class ClearLeaves:
     ids: Ids
 
 
+@dataclass(frozen=True, slots=True)
+class ClearRules:
+    """These slots are no rule's any more, and no packet counts there (after a Grace): what they counted goes to the
+    reason RULE, and they begin anew."""
+
+    slots: Ids
+
+
 NEVER = np.iinfo(np.int64).max
 
 Op = (
@@ -119,4 +127,5 @@ Op = (
     | Flip
     | Grace
     | ClearLeaves
+    | ClearRules
 )

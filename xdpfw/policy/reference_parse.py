@@ -45,8 +45,10 @@ class Parsed:
     source_port: int | None = None
     destination_port: int | None = None
     icmp_type: int | None = None
+    tcp_flags: int | None = None
     fragment: bool = False
     later_fragment: bool = False
+    more_fragments: bool = False
     extensions: int = 0
 
 
@@ -83,6 +85,7 @@ def _ipv4(packet: bytes, found: Parsed) -> Parsed:
         protocol=packet[9],
         fragment=bool(more or offset),
         later_fragment=bool(offset),
+        more_fragments=bool(more),
     )
     if total_length == 0 and len(packet) > BIG:
         total_length = len(packet)
@@ -116,7 +119,8 @@ def _extensions(payload: bytes, found: Parsed) -> Parsed:
             return replace(found, tail=Reason.SHORT_EXTENSION)
         if found.protocol == FRAGMENT:
             later = bool(_number(payload[2:4]) >> 3)
-            found = replace(found, fragment=True, later_fragment=later)
+            more = found.more_fragments or bool(payload[3] & 1)
+            found = replace(found, fragment=True, later_fragment=later, more_fragments=more)
         found = replace(found, protocol=payload[0], extensions=found.extensions + 1)
         payload = payload[length:]
     return _transport(payload, found)
@@ -139,7 +143,8 @@ def _transport(payload: bytes, found: Parsed) -> Parsed:
         return replace(found, tail=Reason.SHORT_TRANSPORT)
     if found.protocol in (ICMP, ICMPV6):
         return replace(found, icmp_type=payload[0])
-    return replace(found, source_port=_number(payload[:2]), destination_port=_number(payload[2:4]))
+    found = replace(found, source_port=_number(payload[:2]), destination_port=_number(payload[2:4]))
+    return replace(found, tcp_flags=payload[13]) if found.protocol == TCP else found
 
 
 def _number(octets: bytes) -> int:

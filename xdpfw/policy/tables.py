@@ -8,13 +8,16 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from xdpfw.model.policy import Policy
+from xdpfw.model.limits import Limits
+from xdpfw.model.policy import MAX_SLOTS, Policy
 from xdpfw.model.prefix import Family
 from xdpfw.policy import keys as k
 from xdpfw.policy.leaves import Leaves
+from xdpfw.policy.match import RuleTables, class_vectors, rule_tables
 from xdpfw.policy.memberships import Memberships
 from xdpfw.policy.ops import (
     ClearLeaves,
+    ClearRules,
     DeletePrefixes,
     Flip,
     Grace,
@@ -36,8 +39,11 @@ class Tables:
     """`generation` is in force. `_value` is what every leaf holds there; in the other one `_stale` leaves may hold
     something else, and the policy or vectors may be `_behind`: the next flip brings them along."""
 
-    def __init__(self, generation: int, leaves: int) -> None:
+    def __init__(self, generation: int, limits: Limits) -> None:
         self.generation = generation
+        self._room = limits.vectors
+        self._rules: tuple[Policy, RuleTables] | None = None
+        leaves = limits.leaves + 1
         self._value: npt.NDArray[np.uint32] = np.zeros(leaves, np.uint32)
         self._stale: Ids = NO_IDS
         self._behind = True
@@ -57,18 +63,21 @@ class Tables:
         memberships: Memberships,
         leaves: Leaves,
         *,
-        new_policy: bool,
+        old_policy: Policy,
         first: bool = False,
     ) -> Plan:
         """Operations for changes (with leaf ids) and perhaps a new policy."""
+        new_policy = policy != old_policy
         deletes = [DeletePrefixes(change.family, *change.deleted) for change in changes if change.region.gone.any()]
         flips = new_policy or first or not _one_step(changes)
         reclaimed = _reclaimed(changes, leaves)
         before = self._before(changes, memberships, leaves, reclaimed)
         if flips:
             steps = list(self._flip(changes, sets, policy, memberships, new_policy))
-            graced = bool(deletes) or first
+            unused = _unused_slots(old_policy, policy, first)
+            graced = bool(deletes) or first or bool(len(unused))
             steps += [Grace()] * graced
+            steps += [ClearRules(unused)] * bool(len(unused))
         else:
             steps, graced = list(self._in_place(changes, sets, policy, memberships)), False
         enough = len(leaves.dead) >= (1 if flips else ENOUGH_DEAD) and not len(reclaimed)
@@ -112,8 +121,8 @@ class Tables:
 
     def _new_vectors(self, sets: Sets, policy: Policy, memberships: Memberships) -> Iterator[Op]:
         if memberships.new_classes:
-            classes = np.array(sorted(memberships.new_classes), np.uint32)
-            yield WriteVectors(self.generation, classes, memberships.vectors(policy, sets)[classes])
+            names = memberships.class_names(sets, memberships.new_classes)
+            yield WriteVectors(self.generation, *class_vectors(self._rules_of(policy), names))
 
     def _flip(
         self, changes: Sequence[Change], sets: Sets, policy: Policy, memberships: Memberships, new_policy: bool
@@ -131,8 +140,15 @@ class Tables:
         if len(ids) or len(behind):
             yield WriteLeaves(other, np.concatenate((behind, ids)), np.concatenate((self._value[behind], values)))
         if new_policy or self._behind or memberships.new_classes:
-            yield WritePolicy(other, policy, memberships.vectors(policy, sets))
+            rules = self._rules_of(policy)
+            yield WritePolicy(other, policy, rules, *class_vectors(rules, memberships.class_names(sets)))
         yield Flip(other)
+
+    def _rules_of(self, policy: Policy) -> RuleTables:
+        """Made once for each policy: entries change more often than rules."""
+        if self._rules is None or self._rules[0] is not policy:
+            self._rules = policy, rule_tables(policy, self._room)
+        return self._rules[1]
 
     def commit(self, plan: Plan) -> None:
         done = plan.outcome
@@ -193,3 +209,9 @@ def _reclaimed(changes: Sequence[Change], leaves: Leaves) -> Ids:
     """Leaves that have to be cleared at once, since there are no others left."""
     wanted = sum(len(change.leaves) for change in changes)
     return leaves.waiting_ids() if wanted > leaves.free else NO_IDS
+
+
+def _unused_slots(old: Policy, new: Policy, first: bool) -> Ids:
+    """Counters of rules that are gone with a change; at a start, of all that are none of the policy's."""
+    before = range(MAX_SLOTS) if first else old.slots.of.values()
+    return np.array(sorted(set(before) - set(new.slots.of.values())), np.uint32)

@@ -16,6 +16,7 @@ from xdpfw.model.limits import Limits
 from xdpfw.model.prefix import Prefix
 from xdpfw.model.views import OperationView
 from xdpfw.policy.compiler import Compiler
+from xdpfw.policy.rows import features_of
 from xdpfw.policy.sets import Sets
 from xdpfw.service.guards import Guards
 from xdpfw.store.port import Saved, Store, StoredChange
@@ -110,6 +111,7 @@ class Core:
     def _load(self) -> None:
         saved = self.store.load()
         started = self.kernel.start()
+        self.kernel.use(features_of(saved.policy))
         compiler = Compiler(self.limits, started, bases=saved.bases)
         sets = self._catch_up(saved)
         for plan in compiler.compile_all(sets, saved.policy):

@@ -10,9 +10,10 @@ from xdpfw.clock import SECOND, Clock
 from xdpfw.effects import outcomes
 from xdpfw.kernel.port import Kernel
 from xdpfw.model.errors import Guarded
-from xdpfw.model.policy import Policy, PolicyMode
+from xdpfw.model.policy import Policy
 from xdpfw.model.prefix import Address, Prefix
 from xdpfw.model.reason import Verdict
+from xdpfw.model.rule import Mode
 from xdpfw.policy.sets import Sets
 
 FRESH = SECOND
@@ -78,9 +79,10 @@ class Guards:
 
 def _drops(prefix: Prefix, sets: Sets, policy: Policy) -> bool:
     """Whether any part of a prefix is dropped."""
-    if policy.mode is PolicyMode.MONITOR:
+    if policy.mode is Mode.MONITOR:
         return False
-    return any(outcome.verdict is Verdict.DROP for outcome in outcomes(prefix, sets, policy))
+    found = outcomes(prefix, sets, policy)
+    return any(outcome.verdict is Verdict.DROP for outcome in found if not outcome.conditional)
 
 
 def _address(text: str) -> Address:

@@ -75,7 +75,7 @@ class InterfaceUseCases(Core):
 
     async def counters(self, name: str) -> CountersView:
         await self._check_attached(name)
-        return await asyncio.to_thread(self.traffic.counters, name, self.state.policy.rows)
+        return await asyncio.to_thread(self.traffic.counters, name, self.state.policy.slots)
 
     async def talkers(self, name: str | None, query: TalkerQuery) -> TalkersView:
         """Of one interface, or of all that are attached, summed by address."""

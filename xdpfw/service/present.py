@@ -40,6 +40,6 @@ def policy_view(policy: Policy) -> PolicyView:
     return PolicyView(
         policy.default.value,
         policy.mode.value,
-        [row.id for row in policy.rows],
+        [rule.id for rule in policy.rules],
         [f"{ethertype:#06x}" for ethertype in policy.ethertypes],
     )

@@ -1,20 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Use cases on sets and on the policy as a whole."""
+"""Use cases on sets."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from xdpfw.model.errors import Conflict
-from xdpfw.model.policy import ALLOW, BLOCK, Policy, PolicyMode
-from xdpfw.model.reason import Verdict
+from xdpfw.model.policy import ALLOW, BLOCK
 from xdpfw.model.requests import WriteOptions
-from xdpfw.model.views import PolicyView, SetView, Written
+from xdpfw.model.views import SetView, Written
 from xdpfw.policy.sets import Edit, Sets
 from xdpfw.service.core import Core
-from xdpfw.service.present import policy_view
 from xdpfw.versions import check_match
 from xdpfw.writer import State
 
@@ -61,7 +58,7 @@ class SetUseCases(Core):
             check_match(opts.if_match, self.etag(f"sets/{name}"))
             if name in (ALLOW, BLOCK):
                 raise Conflict(f"set {name} always exists; to empty it, replace its entries by nothing")
-            if users := [row.id for row in state.policy.rows if row.source == name]:
+            if users := [rule.id for rule in state.policy.rules if name in rule.set_names]:
                 raise Conflict(f"set {name} is used by rule {', '.join(users)}")
             return state.sets.drop(name)
 
@@ -78,38 +75,3 @@ class SetUseCases(Core):
         elif edit.changed:
             self.writer.apply(edit)
             self.versions.changed(*resources)
-
-    async def policy(self) -> PolicyView:
-        return policy_view(self.state.policy)
-
-    async def patch_policy(
-        self,
-        default: Verdict | None,
-        mode: PolicyMode | None,
-        ethertypes: Sequence[int] | None,
-        opts: WriteOptions,
-    ) -> tuple[PolicyView, Written]:
-        """Change what is given. The view shows the outcome, also of a dry run."""
-
-        def work() -> tuple[Policy, bool]:
-            old = self.state.policy
-            check_match(opts.if_match, self.etag("policy"))
-            new = replace(
-                old,
-                default=default or old.default,
-                mode=mode or old.mode,
-                ethertypes=old.ethertypes if ethertypes is None else tuple(dict.fromkeys(ethertypes)),
-            )
-            if new == old:
-                return new, False
-            sets = self.state.sets
-            if not opts.force:
-                self.guards.check_lockout((sets, old), (sets, new), opts.peer, "this change of the policy", fresh=True)
-            if not opts.dry_run:
-                self.writer.apply(policy=new)
-                self.versions.changed("policy")
-            return new, True
-
-        async with self.writer.lock:
-            policy, changed = await self.writer.call(work)
-            return policy_view(policy), Written(self.revision, changed, dry_run=opts.dry_run)

@@ -14,12 +14,13 @@ from xdpfw.model.prefix import Address, Prefix
 from xdpfw.model.views import AddressView, Count, InterfaceView, MapView, MatchView, StatusView
 from xdpfw.service.interfaces import InterfaceUseCases
 from xdpfw.service.present import match_view, policy_view
+from xdpfw.service.rules import RuleUseCases
 from xdpfw.service.sets import SetUseCases
 
 NEARLY_FULL = 0.9
 
 
-class SightUseCases(SetUseCases, InterfaceUseCases):
+class SightUseCases(SetUseCases, RuleUseCases, InterfaceUseCases):
     async def status(self) -> StatusView:
         interfaces, sets, maps = await asyncio.gather(
             self.list_interfaces(), self.list_sets(), asyncio.to_thread(self.kernel.fill)
@@ -66,13 +67,12 @@ class SightUseCases(SetUseCases, InterfaceUseCases):
     async def address(self, address: Address) -> AddressView:
         """Is it blocked, by what, until when, and where was it seen."""
         state, names = self.state, sorted(self.interfaces.attached)
-        outcome = judge_address(address, state.sets, state.policy)
         effect = effect_of([Prefix.host(address)], "", state.sets, state.policy, attached=bool(names))
         matches, seen = await asyncio.gather(
             asyncio.to_thread(self._matches, address), asyncio.to_thread(self.traffic.address, names, address)
         )
-        rule = outcome.row.id if outcome.row else None
-        return AddressView(str(address), effect.effective, rule, effect.because, matches, seen)
+        rule = judge_address(address, state.sets, state.policy).rule
+        return AddressView(str(address), effect.effective, rule.id if rule else None, effect.because, matches, seen)
 
     def _matches(self, address: Address) -> list[MatchView]:
         sets = self.state.sets

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from xdpfw.clock import SECOND, ClockAnchor
 from xdpfw.model.errors import XdpfwError
+from xdpfw.policy.rows import features_of
 from xdpfw.service.core import Core
 from xdpfw.store.port import StoredChange
 
@@ -31,6 +32,7 @@ class Upkeep(Core):
             tasks.create_task(self._every(EXPIRE_EVERY, self.expire))
             tasks.create_task(self._every(RECONCILE_EVERY, self.reconcile))
             tasks.create_task(self._every(SETTLE_EVERY, self.settle))
+            tasks.create_task(self._every(SETTLE_EVERY, self.trim))
             tasks.create_task(self._follow_links())
 
     async def _every(self, seconds: float, job: Callable[[], Awaitable[None]]) -> None:
@@ -54,6 +56,16 @@ class Upkeep(Core):
     async def settle(self) -> None:
         async with self.writer.lock:
             await self.writer.call(self.writer.settle)
+
+    async def trim(self) -> None:
+        """A program that has more features than the policy asks for is right, and slower than it need be."""
+        if not self.writer.has_too_much:
+            return
+        wanted = features_of(self.state.policy)
+        await asyncio.to_thread(self.kernel.prepare, wanted)
+        async with self.writer.lock:
+            if features_of(self.state.policy) == wanted:
+                await self.writer.call(self.writer.use, wanted)
 
     async def reconcile(self) -> None:
         """Attach what is wanted and has come back."""

@@ -25,9 +25,12 @@ import numpy as np
 from xdpfw.clock import ClockAnchor
 from xdpfw.model.errors import StoreError
 from xdpfw.model.interface import AttachMode, Epoch
-from xdpfw.model.policy import Policy, PolicyMode, Row
+from xdpfw.model.policy import Policy
 from xdpfw.model.prefix import Family, Prefix
 from xdpfw.model.reason import Verdict
+from xdpfw.model.rule import Mode, Slots
+from xdpfw.model.rule_form import parse_rules
+from xdpfw.model.rule_show import show_rule
 from xdpfw.policy.claims import CLAIM
 from xdpfw.policy.sets import BULK_ROWS, Edit, SetInfo, Sets
 from xdpfw.policy.strings import Strings
@@ -281,21 +284,27 @@ def _origins(records: Records) -> Any:
 
 
 def _policy_text(policy: Policy) -> str:
-    rows = [[row.id, row.source, row.verdict.value] for row in policy.rows]
     return json.dumps(
-        {"default": policy.default, "mode": policy.mode, "rows": rows, "ethertypes": list(policy.ethertypes)}
+        {
+            "default": policy.default,
+            "mode": policy.mode,
+            "ethertypes": list(policy.ethertypes),
+            "rules": [show_rule(rule) for rule in policy.rules],
+            "slots": policy.slots.of,
+        }
     )
 
 
 def _policy_of(text: str | None) -> Policy:
-    if text is None:
+    document: dict[str, Any] = json.loads(text) if text else {}
+    if "rules" not in document:
         return Policy()
-    document: dict[str, Any] = json.loads(text)
     return Policy(
         Verdict(document["default"]),
-        PolicyMode(document["mode"]),
-        tuple(Row(id, source, Verdict(verdict)) for id, source, verdict in document["rows"]),
+        Mode(document["mode"]),
+        parse_rules(document["rules"]),
         tuple(document["ethertypes"]),
+        Slots(document["slots"]),
     )
 
 

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rules as rows: what has one bit in the packet path's vectors.
+
+A side (source or destination) is looked up in two ways, as a class of sets and among the prefixes that rules name
+themselves, and a row is the AND of both. So a rule that takes "in this set or in that prefix" is two rows, which do the
+same; with such a choice on both sides it is four.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from xdpfw.model.errors import Fault, InvalidInput
+from xdpfw.model.feature import Feature, Features
+from xdpfw.model.policy import MAX_ROWS, Policy
+from xdpfw.model.rule import AddressMatch, Match, Mode, Rule
+
+WORD = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A rule with at most one kind of address on each side."""
+
+    rule: Rule
+    match: Match
+
+
+def rows_of(policy: Policy) -> tuple[Row, ...]:
+    """The rows of all enabled rules, in order."""
+    return tuple(row for rule in policy.rules if rule.enabled for row in _rows(rule))
+
+
+def check_rows(rules: Sequence[Rule]) -> None:
+    """Raises InvalidInput when the rules need more rows than there are."""
+    count = 0
+    for number, rule in enumerate(rules):
+        count += sum(1 for _ in _rows(rule)) if rule.enabled else 0
+        if count > MAX_ROWS:
+            detail = (
+                f"too many rules: there is room for {MAX_ROWS:,} rows, which rule {number + 1} of {len(rules):,} "
+                "exceeds; a rule is one row, or two to four if it names both sets and prefixes on a side"
+            )
+            raise InvalidInput(detail, [Fault(f"/{number}", "beyond the room for rules")])
+
+
+def features_of(policy: Policy) -> Features:
+    """What the packet program has to be compiled for."""
+    rows = rows_of(policy)
+    matches = [row.match for row in rows]
+    asked = {
+        Feature.MATCH_DESTINATION: any(m.destination.sets or m.destination.not_sets for m in matches),
+        Feature.MATCH_SOURCE_PREFIX: any(m.source.prefixes or m.source.not_prefixes for m in matches),
+        Feature.MATCH_DESTINATION_PREFIX: any(m.destination.prefixes or m.destination.not_prefixes for m in matches),
+        Feature.MATCH_PROTOCOL: any(m.protocol for m in matches),
+        Feature.MATCH_SOURCE_PORT: any(m.source_ports for m in matches),
+        Feature.MATCH_DESTINATION_PORT: any(m.destination_ports for m in matches),
+        Feature.MATCH_ICMP: any(m.icmp_types for m in matches),
+        Feature.MATCH_TCP_FLAGS: any(m.tcp_flags for m in matches),
+        Feature.MATCH_VLAN: any(m.vlan for m in matches),
+        Feature.MATCH_LENGTH: any(m.length for m in matches),
+        Feature.MATCH_FRAGMENT: any(m.fragment for m in matches),
+        Feature.MATCH_INTERFACE: any(m.interfaces for m in matches),
+        Feature.MANY_ROWS: len(rows) > WORD,
+        Feature.MONITORED_RULES: any(row.rule.mode is Mode.MONITOR for row in rows),
+    }
+    return frozenset(feature for feature, wanted in asked.items() if wanted)
+
+
+def _rows(rule: Rule) -> Iterator[Row]:
+    for source in _sides(rule.match.source):
+        for destination in _sides(rule.match.destination):
+            yield Row(rule, replace(rule.match, source=source, destination=destination))
+
+
+def _sides(side: AddressMatch) -> tuple[AddressMatch, ...]:
+    if side.sets and side.prefixes:
+        return replace(side, prefixes=()), replace(side, sets=())
+    return (side,)

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Use cases on the policy as a whole: its default and mode, and how any change of it is made."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from xdpfw.model.errors import Fault, Guarded, InvalidInput
+from xdpfw.model.policy import ALLOW, BLOCK, Policy
+from xdpfw.model.reason import Verdict
+from xdpfw.model.requests import WriteOptions
+from xdpfw.model.rule import Mode, Rule
+from xdpfw.model.views import PolicyView, Written
+from xdpfw.policy.rows import check_rows, features_of
+from xdpfw.policy.sets import Sets
+from xdpfw.service.core import Core
+from xdpfw.service.present import policy_view
+from xdpfw.versions import check_match
+
+
+class PolicyUseCases(Core):
+    async def policy(self) -> PolicyView:
+        return policy_view(self.state.policy)
+
+    async def patch_policy(
+        self,
+        default: Verdict | None,
+        mode: Mode | None,
+        ethertypes: Sequence[int] | None,
+        opts: WriteOptions,
+    ) -> tuple[PolicyView, Written]:
+        """Change what is given. The view shows the outcome, also of a dry run."""
+
+        def make(old: Policy) -> Policy:
+            return replace(
+                old,
+                default=default or old.default,
+                mode=mode or old.mode,
+                ethertypes=old.ethertypes if ethertypes is None else tuple(dict.fromkeys(ethertypes)),
+            )
+
+        policy, written = await self.change_policy(make, opts, tag="policy", what="this change of the policy")
+        return policy_view(policy), written
+
+    async def change_policy(
+        self, make: Callable[[Policy], Policy], opts: WriteOptions, *, tag: str, what: str
+    ) -> tuple[Policy, Written]:
+        """Put what `make` makes of the policy in its place; answers the outcome, also of a dry run. `make` raises to
+        refuse; `tag`: the resource that If-Match is about; `what`: the change, for people."""
+
+        def checked() -> tuple[Policy, Policy]:
+            old = self.state.policy
+            check_match(opts.if_match, self.etag(tag))
+            new = make(old)
+            check_rules(new.rules, self.state.sets)
+            return old, new
+
+        def work() -> tuple[Policy, bool]:
+            old, new = checked()
+            if new == old:
+                return old, False
+            if not opts.force:
+                self._guard(old, new, opts, what)
+            if opts.dry_run:
+                self.writer.rehearse(policy=new)
+                return new, True
+            self.writer.apply(policy=new)
+            self.versions.changed(*_changed_resources(old, new))
+            return self.state.policy, True
+
+        old, new = await asyncio.to_thread(checked)
+        if not opts.dry_run and new != old:
+            # Before the lock, so that nobody else waits for the compiler.
+            await asyncio.to_thread(self.kernel.prepare, features_of(old) | features_of(new))
+        async with self.writer.lock:
+            policy, changed = await self.writer.call(work)
+            return policy, Written(self.revision, changed, dry_run=opts.dry_run)
+
+    def _guard(self, old: Policy, new: Policy, opts: WriteOptions, what: str) -> None:
+        sets = self.state.sets
+        gone = [id for id in (ALLOW, BLOCK) if old.rule(id) and not new.rule(id)]
+        if gone:
+            named = " and ".join(gone)
+            raise Guarded(f"{what} would take out rule {named}: what is in set {named} would not matter any more")
+        self.guards.check_lockout((sets, old), (sets, new), opts.peer, what, fresh=True)
+
+
+def check_rules(rules: Sequence[Rule], sets: Sets) -> None:
+    """Raises InvalidInput for sets that are not there, and for more rules than there is room for."""
+    faults = [
+        Fault(f"/{number}/match", f"there is no set {name!r}; the sets are {', '.join(sets.names())}")
+        for number, rule in enumerate(rules)
+        for name in rule.set_names
+        if name not in sets.defined
+    ]
+    if faults:
+        raise InvalidInput(f"{faults[0].pointer}: {faults[0].detail}", faults)
+    check_rows(rules)
+
+
+def _changed_resources(old: Policy, new: Policy) -> list[str]:
+    changed = ["policy"]
+    if old.rules != new.rules:
+        changed.append("rules")
+    before = {rule.id: rule for rule in old.rules}
+    after = {rule.id: rule for rule in new.rules}
+    changed += [f"rules/{id}" for id in before.keys() | after.keys() if before.get(id) != after.get(id)]
+    return changed
