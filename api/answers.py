@@ -13,8 +13,10 @@ from pydantic import TypeAdapter
 
 from xdpfw.model.errors import Fault, InvalidInput
 from xdpfw.model.views import (
+    CountersView,
     EntriesWritten,
     EntryView,
+    HistoryView,
     InterfaceView,
     PolicyView,
     RuleView,
@@ -114,6 +116,20 @@ class RulePage:
 @dataclass(frozen=True, slots=True)
 class InterfacePage:
     items: list[InterfaceView]
+    next: str | None
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class CountersPage:
+    items: list[CountersView]
+    next: str | None
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryPage:
+    items: list[HistoryView]
     next: str | None
     total: int
 

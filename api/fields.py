@@ -9,6 +9,7 @@ FIELDS: dict[str, tuple[str, Any]] = {
     "added": ("Distinct prefixes that were not in the set", 1),
     "added_at": ("When its origin claimed it, or changed the claim", "2026-01-02T03:04:05Z"),
     "address": ("IPv4 or IPv6 address; an IPv4-mapped one is its IPv4 address", "203.0.113.7"),
+    "at": ("When it was read", "2026-01-02T03:04:05Z"),
     "because": ("Why, for people", "rule block matches: 203.0.113.0/24 is in set block"),
     "bps": ("Bits per second over the last two seconds", 1_000_000.0),
     "bytes": ("Bytes of whole frames, Ethernet header included", 64_000),
@@ -63,26 +64,32 @@ FIELDS: dict[str, tuple[str, Any]] = {
     "set": ("Name of the set", "block"),
     "since": ("From when it is counted", "2026-01-02T03:04:05Z"),
     "size": ("Elements that fit", 2_097_152),
+    "step": ("Seconds that each value spans", 1),
     "skipped": ("What was left out, the first 100: pointer and detail", []),
     "started_at": ("When it began", "2026-01-02T03:04:05Z"),
     "sources": ("The only prefixes it may be used from; none: from everywhere", ["192.0.2.0/24"]),
     "state": ("attached, detached, absent or error", "attached"),
+    "times": ("Ends of the steps, oldest first", ["2026-01-02T03:04:05Z"]),
     "total": ("How many there are in all", 3),
     "ttl": ("Seconds that are left; null is for ever", 3600),
     "uptime": ("Seconds since the daemon started", 86_400.0),
     "used": ("Elements that are in; null where it cannot be told cheaply", 1000),
     "verdict": ("pass, drop, or conditional: it depends on more than the source", "drop"),
+    "window": ("Seconds back from the latest reading", 900),
+    "RateSeries.bps": ("Bits per second within each step; null where nothing is known", [1_000_000.0, None]),
+    "RateSeries.pps": ("Packets per second within each step; null where nothing is known", [1250.5, None]),
     "version": ("Version of the daemon", "0.1.0"),
     "warning": ("What is not as it should be, and what to do; null when all is well", None),
     "warnings": ("What is not as it should be", []),
 }
 
 
-def describe(name: str, schema: dict[str, Any]) -> None:
+def describe(model: str, name: str, schema: dict[str, Any]) -> None:
     """Give a property its description and example unless it has its own."""
-    if "$ref" in schema or name not in FIELDS:
+    key = f"{model}.{name}" if f"{model}.{name}" in FIELDS else name
+    if "$ref" in schema or key not in FIELDS:
         return
-    description, example = FIELDS[name]
+    description, example = FIELDS[key]
     schema.setdefault("description", description)
     if not {"examples", "default"} & schema.keys():
         schema["examples"] = [example]

@@ -92,9 +92,9 @@ def _add_components(schema: dict[str, Any]) -> None:
     schemas["EntriesPatch"] = patch
     schemas["Problem"] = PROBLEM
     assert EntryView.__name__ in schemas
-    for model in schemas.values():
+    for title, model in schemas.items():
         for name, field in model.get("properties", {}).items():
-            describe(name, field)
+            describe(title, name, field)
     components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer", "description": "On TCP only"}}
 
 

@@ -12,10 +12,13 @@ from pydantic import AfterValidator
 from xdpfw.model.errors import Fault, InvalidInput
 from xdpfw.model.prefix import Address, Prefix, parse_address
 from xdpfw.model.requests import TalkerQuery, WriteOptions
-from xdpfw.model.texts import origin
+from xdpfw.model.texts import duration, origin
+from xdpfw.stats.history import SPAN
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 DEFAULT_LIMIT, MAX_LIMIT = 100, 10_000
+FASTEST, SLOWEST = 0.5, 60.0
+"""Seconds between the events of a stream."""
 
 
 def set_name(text: str) -> str:
@@ -100,3 +103,45 @@ async def _talker_query(
 
 
 Talkers = Annotated[TalkerQuery, Depends(_talker_query)]
+
+
+async def _interval(
+    interval: Annotated[
+        str,
+        Query(description=f"Seconds from one event to the next, {FASTEST:g} to {SLOWEST:g}", examples=["1", "10s"]),
+    ] = "1",
+) -> float:
+    try:
+        seconds = float(interval)
+    except ValueError:
+        seconds = float(_seconds("interval", interval))
+    if not FASTEST <= seconds <= SLOWEST:
+        raise _fault("interval", f"{interval!r} is not {FASTEST:g} to {SLOWEST:g} seconds")
+    return seconds
+
+
+async def _spans(
+    window: Annotated[str, Query(description="How far back, at most 15m", examples=["15m"])] = "15m",
+    step: Annotated[str, Query(description="How long each value spans, at least 1s", examples=["1s"])] = "1s",
+) -> tuple[int, int]:
+    window_seconds, step_seconds = _seconds("window", window), _seconds("step", step)
+    if window_seconds > SPAN:
+        raise _fault("window", f"{window!r} is more than the {SPAN} seconds that are kept")
+    if step_seconds > window_seconds:
+        raise _fault("step", f"{step!r} is longer than the window, {window!r}")
+    return window_seconds, step_seconds
+
+
+def _seconds(name: str, text: str) -> int:
+    try:
+        return duration(text)
+    except ValueError as error:
+        raise _fault(name, str(error)) from None
+
+
+def _fault(name: str, detail: str) -> InvalidInput:
+    return InvalidInput(f"?{name}: {detail}", [Fault(f"?{name}", detail)])
+
+
+Interval = Annotated[float, Depends(_interval)]
+Spans = Annotated[tuple[int, int], Depends(_spans)]

@@ -1,22 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes by: readings of the interfaces' counters, kept for a few seconds so that rates can be told.
-
-A reading takes the talkers first and the interface's tally last; a packet is in the tally before it is in the
-talker table. So what no tracked talker sent (`other`) is never negative.
-"""
+"""What goes by: who is talking, what is passed and dropped and why, now and in the last minutes."""
 
 from __future__ import annotations
 
-from collections import deque
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from xdpfw.clock import SECOND, Clock, to_datetime
-from xdpfw.kernel.port import TALKER, Kernel
+from xdpfw.kernel.port import Kernel
 from xdpfw.model.errors import NotFound
 from xdpfw.model.interface import Epoch
 from xdpfw.model.prefix import Address
@@ -27,61 +22,62 @@ from xdpfw.model.views import (
     AddressInterfaceView,
     Count,
     CountersView,
+    HistoryView,
     PassedDropped,
     Rated,
+    RateSeries,
     ReasonView,
     TalkersView,
     TalkerView,
 )
+from xdpfw.readings import Reading, Readings, Tally
 from xdpfw.stats import talkers as stats
-
-WINDOW = 2 * SECOND
-"""Rates are measured over this long, ending now."""
-
-Tally = npt.NDArray[np.uint64]
+from xdpfw.stats.history import History
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """One look at one interface at `time` (monotonic ns)."""
+class Measured:
+    """What some interfaces counted: `talkers` of all, `tracked` and `tracked_deltas` their sums, `totals` and
+    `total_deltas` the interfaces' own (4 columns each). Deltas span `seconds`. `time`: monotonic ns."""
 
     time: int
-    rows: npt.NDArray[Any]
-    tally: Tally
+    seconds: float
+    talkers: stats.Talkers
+    tracked: Tally
+    tracked_deltas: Tally
+    totals: Tally
+    total_deltas: Tally
 
 
 class Traffic:
-    """Readings of every attached interface. Methods block for some milliseconds: call them in a worker thread."""
+    """Methods block for some milliseconds: call them in a worker thread. `shared`: look at the reading that is taken
+    every second, however many ask; else take one now."""
 
     def __init__(self, kernel: Kernel, clock: Clock) -> None:
         self._kernel = kernel
         self._clock = clock
-        self._readings: dict[str, deque[Reading]] = {}
+        self._readings = Readings(kernel, clock)
+        self._shared: dict[tuple[str, ...], Measured] = {}
+        self._groupings: dict[tuple[str, ...], stats.Grouping] = {}
         self.epochs: dict[str, Epoch] = {}
 
-    def sample(self, names: Sequence[str]) -> None:
+    def sample(self, attached: Sequence[str]) -> None:
         """Take a reading of each interface; forget those that are not named. Called about once a second."""
-        for gone in self._readings.keys() - set(names):
-            del self._readings[gone]
-        for name in names:
-            try:
-                reading = self._read(name)
-            except NotFound:  # it was detached since the caller looked
-                self._readings.pop(name, None)
-                continue
-            kept = self._readings.setdefault(name, deque())
-            kept.append(reading)
-            while len(kept) > 2 and kept[1].time <= reading.time - WINDOW:
-                kept.popleft()
+        self._readings.sample(attached)
+        self._groupings = {names: measured.talkers.grouping for names, measured in self._shared.items()}
+        self._shared = {}
 
-    def counters(self, name: str, slots: Slots) -> CountersView:
+    def counters(self, name: str, slots: Slots, *, shared: bool = False) -> CountersView:
         """Raises NotFound unless attached."""
-        now = self._clock.monotonic()
-        tally = self._kernel.read_tally(name)
-        before = self._before(name, now)
+        if shared:
+            reading = self._readings.latest(name)
+            now, tally = reading.time, reading.tally
+        else:
+            now, tally = self._clock.monotonic(), self._kernel.read_tally(name)
+        before = self._readings.before(name, now)
         totals = tally.sum(axis=0)
         seconds = (now - before.time) / SECOND if before else 0.0
-        delta = totals - np.minimum(before.tally.sum(axis=0), totals) if before else np.zeros_like(totals)
+        delta = _less(totals, before.tally.sum(axis=0)) if before else np.zeros_like(totals)
         rules = {slot: id for id, slot in slots.of.items()}
         reasons = {
             _cause_label(cause, rules): ReasonView(*(Count(int(c[i]), int(c[i + 1])) for i in (0, 2, 4)))
@@ -92,8 +88,9 @@ class Traffic:
             name,
             _rated(totals[:2], delta[:2], seconds),
             _rated(totals[2:4], delta[2:4], seconds),
-            Count(int(totals[4]), int(totals[5])),
+            _rated(totals[4:], delta[4:], seconds),
             reasons,
+            to_datetime(self._wall(now)),
         )
 
     def talkers(
@@ -103,34 +100,47 @@ class Traffic:
         sets_of: Callable[[Address], list[str]],
         *,
         show_interfaces: bool,
+        shared: bool = False,
     ) -> TalkersView:
         """The talkers of these interfaces, summed by address. Raises NotFound if one is not attached."""
-        readings, seconds, totals, total_deltas = self._measure(names)
-        everyone = stats.gather(readings)
-        tracked = everyone.counts.sum(axis=0, dtype=np.uint64)
-        tracked_deltas = everyone.deltas.sum(axis=0, dtype=np.uint64)
-        chosen = stats.within(everyone, query.family, query.within)
-        order = stats.rank(chosen, query.sort, query.of, query.order == "desc", query.limit)
+        measured = self._measure_shared(names) if shared else self._measure(names, self._readings.take)
+        talkers, seconds = measured.talkers, measured.seconds
+        among = talkers.within(query.family, query.within)
+        first = talkers.rank(among, query.sort, query.of, descending=query.order == "desc", limit=query.limit)
         epochs = [self.epochs[name].since for name in names if name in self.epochs]
+        other = _less(measured.totals, measured.tracked), _less(measured.total_deltas, measured.tracked_deltas)
         return TalkersView(
-            items=[_talker(chosen, i, seconds, sets_of, names if show_interfaces else None) for i in order],
+            items=_talkers(talkers.details(first), seconds, sets_of, names if show_interfaces else None),
             next=None,
-            total=len(chosen),
-            other=_passed_dropped(_less(totals, tracked), _less(total_deltas, tracked_deltas), seconds),
-            totals=_passed_dropped(totals, total_deltas, seconds),
+            total=len(among),
+            other=_passed_dropped(*other, seconds),
+            totals=_passed_dropped(measured.totals, measured.total_deltas, seconds),
             since=to_datetime(max(epochs)) if epochs else None,
+            at=to_datetime(self._wall(measured.time)),
         )
+
+    def history(self, name: str, window: int, step: int) -> HistoryView:
+        """The last `window` seconds in steps of `step`, whose ends do not move from one call to the next."""
+        history = self._readings.histories.get(name)
+        offset = self._clock.wall() - self._clock.monotonic()
+        latest = (history.latest if history else self._clock.monotonic()) + offset
+        back = np.arange(window // step, -1, -1, dtype=np.int64)
+        ends = (latest // (step * SECOND) - back) * step * SECOND
+        rates = (history or History()).rates(ends - offset)
+        rates[:, 1::2] *= 8
+        series = [RateSeries(*([_number(rate) for rate in rates[:, i + j]] for j in (0, 1))) for i in (0, 2, 4)]
+        return HistoryView(name, window, step, [to_datetime(int(end)) for end in ends[1:]], *series)
 
     def address(self, names: Sequence[str], address: Address) -> list[AddressInterfaceView]:
         """Where an address was seen, and what became of its packets."""
-        packed = np.frombuffer(stats.pack(address), np.uint8)
+        halves = np.frombuffer(stats.pack(address), np.uint64)
         seen = []
         for name in names:
             try:
-                rows = self._kernel.read_talkers(name)
+                table = self._kernel.read_talkers(name)
             except NotFound:
                 continue
-            rows = rows[(rows["address"] == packed).all(axis=1)]
+            rows = table.rows(np.flatnonzero((halves == table.address.T).all(axis=1) & (table.tenure != 0)))
             if len(rows):
                 sums = rows["counts"].sum(axis=0)
                 last_seen = to_datetime(int(rows["last_seen"].max()))
@@ -141,43 +151,56 @@ class Traffic:
         """Count the talkers afresh. The totals are read first: a packet in between shows as `other`, never twice."""
         totals = tuple(int(n) for n in self._kernel.read_tally(name).sum(axis=0)[:4])
         self._kernel.reset_talkers(name)
-        self._readings.pop(name, None)
+        self._readings.forget(name)
         epoch = Epoch(self._clock.wall(), totals)  # type: ignore[arg-type]
         self.epochs[name] = epoch
         return epoch
 
-    def _read(self, name: str) -> Reading:
-        rows = self._kernel.read_talkers(name)
-        tally = self._kernel.read_tally(name)
-        return Reading(self._clock.monotonic(), rows, tally)
+    def _wall(self, monotonic: int) -> int:
+        return self._clock.wall() - self._clock.monotonic() + monotonic
 
-    def _before(self, name: str, now: int) -> Reading | None:
-        """The latest reading that is at least the window old, else the oldest."""
-        kept = self._readings.get(name)
-        if not kept:
-            return None
-        return next((reading for reading in reversed(kept) if now - reading.time >= WINDOW), kept[0])
+    def _measure_shared(self, names: Sequence[str]) -> Measured:
+        """Measured once, however many ask."""
+        key = tuple(names)
+        if key not in self._shared:
+            self._shared[key] = self._measure(names, self._readings.latest)
+        return self._shared[key]
 
-    def _measure(self, names: Sequence[str]) -> tuple[list[tuple[stats.Rows, stats.Counts]], float, Tally, Tally]:
-        """Per interface rows and deltas; then seconds that the deltas span, the totals and their deltas."""
-        readings, spans = [], []
+    def _measure(self, names: Sequence[str], read: Callable[[str], Reading]) -> Measured:
+        time, tables, deltas, spans = self._clock.monotonic(), [], [], []
         totals, total_deltas = np.zeros(4, np.uint64), np.zeros(4, np.uint64)
         for name in names:
-            reading = self._read(name)
-            before = self._before(name, reading.time)
+            reading = read(name)
+            assert reading.table is not None
+            time, before = reading.time, self._readings.before(name, reading.time)
             epoch = self.epochs.get(name)
-            since = np.array(epoch.totals if epoch else (0, 0, 0, 0), np.uint64)
             now_totals = reading.tally.sum(axis=0)[:4]
-            totals += _less(now_totals, since)
+            totals += _less(now_totals, np.array(epoch.totals if epoch else (0, 0, 0, 0), np.uint64))
+            tables.append(reading.table)
             if before:
-                readings.append((reading.rows, stats.deltas(reading.rows, before.rows)))
+                deltas.append(stats.deltas(reading.table, before.tenure, before.counts))
                 total_deltas += _less(now_totals, before.tally.sum(axis=0)[:4])
                 spans.append((reading.time - before.time) / SECOND)
             else:
-                readings.append((reading.rows, np.zeros_like(reading.rows["counts"])))
-        if not readings:
-            readings = [(np.empty(0, TALKER), np.empty((0, 4), np.uint64))]
-        return readings, max(spans, default=0.0), totals, total_deltas
+                deltas.append([np.zeros_like(column) for column in reading.table.counts])
+        return Measured(
+            time,
+            max(spans, default=0.0),
+            stats.Talkers(tables, deltas, self._groupings.get(tuple(names))),
+            _sums([table.counts for table in tables]),
+            _sums(deltas),
+            totals,
+            total_deltas,
+        )
+
+
+def _sums(parts: Sequence[stats.Columns]) -> Tally:
+    sums = [[column.sum() for column in columns] for columns in parts]
+    return np.asarray(np.array(sums, np.uint64).reshape(-1, 4).sum(axis=0))
+
+
+def _number(rate: float) -> float | None:
+    return None if math.isnan(rate) else round(float(rate), 1)
 
 
 def _cause_label(cause: int, rules: Mapping[int, str]) -> str:
@@ -206,22 +229,22 @@ def _passed_dropped(counts: Tally, delta: Tally, seconds: float) -> PassedDroppe
     return PassedDropped(_rated(counts[:2], delta[:2], seconds), _rated(counts[2:], delta[2:], seconds))
 
 
-def _talker(
-    chosen: stats.Talkers,
-    index: int,
-    seconds: float,
-    sets_of: Callable[[Address], list[str]],
-    names: Sequence[str] | None,
-) -> TalkerView:
-    address = chosen.address(index)
-    both = _passed_dropped(chosen.counts[index], chosen.deltas[index], seconds)
-    sources = int(chosen.sources[index])
-    return TalkerView(
-        str(address),
-        both.passed,
-        both.dropped,
-        to_datetime(int(chosen.since[index])),
-        to_datetime(int(chosen.last_seen[index])),
-        sets_of(address),
-        [name for i, name in enumerate(names) if sources >> i & 1] if names is not None else None,
-    )
+def _talkers(
+    details: stats.Details, seconds: float, sets_of: Callable[[Address], list[str]], names: Sequence[str] | None
+) -> list[TalkerView]:
+    views = []
+    for i, address in enumerate(details.addresses):
+        both = _passed_dropped(details.counts[i], details.deltas[i], seconds)
+        sources = int(details.sources[i])
+        views.append(
+            TalkerView(
+                str(address),
+                both.passed,
+                both.dropped,
+                to_datetime(int(details.since[i])),
+                to_datetime(int(details.last_seen[i])),
+                sets_of(address),
+                [name for bit, name in enumerate(names) if sources >> bit & 1] if names is not None else None,
+            )
+        )
+    return views

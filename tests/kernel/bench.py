@@ -13,6 +13,7 @@ from xdpfw.kernel import libbpf
 from xdpfw.kernel.adapter import RealKernel
 from xdpfw.kernel.instance import InterfaceMaps
 from xdpfw.kernel.maps import interface_specs, possible_cpus
+from xdpfw.kernel.port import TalkerTable
 from xdpfw.model.limits import Limits
 
 DROP, PASS = 1, 2
@@ -41,8 +42,11 @@ class Bench:
     def tally(self) -> npt.NDArray[np.uint64]:
         return self.own.read_tally()
 
-    def talkers(self) -> npt.NDArray[Any]:
+    def table(self) -> TalkerTable:
         return self.own.read_talkers(self.kernel.clock)
+
+    def talkers(self) -> npt.NDArray[Any]:
+        return self.table().rows()
 
     def close(self) -> None:
         os.close(self.program)

@@ -186,7 +186,7 @@ def test_other_sizes_take_over_in_place_with_all_counts(host: Host, kernel: Real
     assert link.stat().st_ino == inode  # the link itself was never taken away
     assert larger.read_leaves(ids(77, 1, 2)).tolist() == [[4, 4 * len(sent)], [0, 0], [0, 0]]
     assert larger.read_tally("xf1")[BLOCK_ROW, 2] == 4
-    assert [talker["counts"].tolist() for talker in larger.read_talkers("xf1")] == [[0, 0, 4, 4 * len(sent)]]
+    assert [talker["counts"].tolist() for talker in larger.read_talkers("xf1").rows()] == [[0, 0, 4, 4 * len(sent)]]
     with Sender("xf0") as sender:
         sender.send([sent])
     eventually(lambda: larger.read_leaves(ids(77))[0, 0] == 5, "the new tables count on")
@@ -202,11 +202,11 @@ def test_talkers_of_another_size_start_afresh_and_the_rest_goes_on(host: Host, k
     more = host.kernel(replace(SMALL, talkers=2 * SMALL.talkers))
     assert more.start().adopted
     more.activate()
-    assert len(more.read_talkers("xf1")) == 0
+    assert len(more.read_talkers("xf1").rows()) == 0
     assert more.read_tally("xf1")[0, 0] == 2
     with Sender("xf0") as sender:
         sender.send([frame("192.0.2.1")])
-    eventually(lambda: len(more.read_talkers("xf1")) == 1, "the new table fills")
+    eventually(lambda: len(more.read_talkers("xf1").rows()) == 1, "the new table fills")
     assert more.read_tally("xf1")[0, 0] == 3
 
 

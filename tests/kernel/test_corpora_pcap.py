@@ -69,7 +69,7 @@ class Receiver:
     def talkers(self) -> dict[str, Source]:
         """Summed over CPUs, in the spelling of their family."""
         summed: dict[str, Source] = {}
-        for row in self._kernel.read_talkers(RECEIVING):
+        for row in self._kernel.read_talkers(RECEIVING).rows():
             address = ipaddress.IPv6Address(row["address"].tobytes())
             name = str(address.ipv4_mapped or address)
             packets, octets = int(row["counts"][PACKETS].sum()), int(row["counts"][BYTES].sum())

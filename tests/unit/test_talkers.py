@@ -5,99 +5,156 @@ from __future__ import annotations
 
 import ipaddress
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xdpfw.kernel.port import TALKER
+from xdpfw.kernel.port import TalkerTable
 from xdpfw.model.prefix import Prefix
 from xdpfw.stats import talkers as stats
 
 ADDRESSES = ["192.0.2.1", "192.0.2.2", "198.51.100.7", "0.0.0.0", "2001:db8::", "2001:db8::1", "fd00::ff00", "::"]
+WAYS = 4
 
-slots = st.lists(
-    st.tuples(
-        st.sampled_from(ADDRESSES),
-        st.integers(1, 5),  # since
-        st.integers(5, 9),  # last seen
-        st.tuples(*[st.integers(0, 1 << 40)] * 4),
-    ),
-    max_size=20,
+slot = st.tuples(
+    st.sampled_from(ADDRESSES),
+    st.integers(1, 5),  # since
+    st.integers(5, 9),  # last seen
+    st.tuples(*[st.integers(0, 1 << 40)] * 4),
 )
+Slot = tuple[str, int, int, tuple[int, ...]]
+slots = st.lists(slot, max_size=20)
 
 
-def rows_of(table: list[tuple[str, int, int, tuple[int, ...]]]) -> stats.Rows:
-    rows = np.zeros(len(table), TALKER)
-    for slot, (address, since, last_seen, counts) in enumerate(table):
-        rows[slot] = (list(stats.pack(ipaddress.ip_address(address))), slot, since, last_seen, counts)
-    return rows
+def wall(stamps):
+    return stamps.astype(np.int64)
 
 
-def no_deltas(rows: stats.Rows) -> stats.Counts:
-    return stats.deltas(rows, rows)
+def table_of(parts: list[list[Slot]], holes: int = 0) -> TalkerTable:
+    """One bucket that holds everything, with so many empty slots on each CPU."""
+    width = max([len(part) for part in parts], default=0) + holes
+    table = TalkerTable.blank((len(parts), 1, width), wall)
+    for array in (table.address, table.tenure, *table.counts, table.since, table.last_seen):
+        array[...] = 0
+    for cpu, part in enumerate(parts):
+        for number, (address, since, last_seen, counts) in enumerate(part):
+            at = cpu * width + number
+            table.address[:, at] = np.frombuffer(stats.pack(ipaddress.ip_address(address)), np.uint64)
+            table.tenure[at], table.since[at], table.last_seen[at] = 1, since, last_seen
+            for column, count in zip(table.counts, counts, strict=True):
+                column[at] = count
+    return table
 
 
-@given(slots, slots)
-def test_one_row_per_address_with_the_sum_of_its_slots(one, other):
+def no_deltas(table: TalkerTable) -> list[stats.Counts]:
+    return stats.deltas(table, table.tenure, table.counts)
+
+
+def everything(talkers: stats.Talkers) -> stats.Details:
+    return talkers.details(np.arange(len(talkers)))
+
+
+@given(slots, slots, st.integers(0, 3), st.booleans())
+def test_one_row_per_address_with_the_sum_of_its_slots(one, other, holes, together):
+    """The slots of two CPUs of one interface, or of two interfaces."""
     sums: dict[str, list[int]] = defaultdict(lambda: [0] * 4)
     for address, _, _, counts in one + other:
         sums[address] = [a + b for a, b in zip(sums[address], counts, strict=True)]
-    readings = [(rows, no_deltas(rows)) for rows in (rows_of(one), rows_of(other))]
-    talkers = stats.gather(readings)
-    assert {str(talkers.address(i)): talkers.counts[i].tolist() for i in range(len(talkers))} == sums
-    for i in range(len(talkers)):
-        mine = [row for row in one + other if row[0] == str(talkers.address(i))]
-        assert talkers.since[i] == min(row[1] for row in mine)
-        assert talkers.last_seen[i] == max(row[2] for row in mine)
-        seen_on = [any(row[0] == str(talkers.address(i)) for row in table) for table in (one, other)]
-        assert talkers.sources[i] == seen_on[0] + 2 * seen_on[1]
+    tables = [table_of([one, other], holes)] if together else [table_of([part], holes) for part in (one, other)]
+    talkers = stats.Talkers(tables, [no_deltas(table) for table in tables])
+    details = everything(talkers)
+    assert {str(a): c.tolist() for a, c in zip(details.addresses, details.counts, strict=True)} == sums
+    assert len(talkers) == len(details.addresses)
+    for i, address in enumerate(map(str, details.addresses)):
+        mine = [row for row in one + other if row[0] == address]
+        assert details.since[i] == min(row[1] for row in mine)
+        assert details.last_seen[i] == max(row[2] for row in mine)
+        seen_on = [any(row[0] == address for row in part) for part in (one, other)]
+        assert details.sources[i] == (1 if together else seen_on[0] + 2 * seen_on[1])
+
+
+def test_addresses_of_a_large_table_meet_over_buckets_and_cpus():
+    cpus, buckets = 3, 64
+    table = TalkerTable.blank((cpus, buckets, WAYS), wall)
+    random = np.random.default_rng(5)
+    bucket = np.arange(cpus * buckets * WAYS) // WAYS % buckets
+    # few enough for a bucket to hold the same one on several CPUs, and more than once an empty slot
+    table.address[0], table.address[1] = 0, bucket * 100 + random.integers(0, 6, len(bucket))
+    table.tenure[:] = random.integers(0, 2, len(bucket))
+    for column in table.counts:
+        column[:] = table.tenure
+    expected: dict[int, int] = defaultdict(int)
+    for low, tenure in zip(table.address[1].tolist(), table.tenure.tolist(), strict=True):
+        if tenure:
+            expected[low] += 1
+    details = everything(stats.Talkers([table], [no_deltas(table)]))
+    found = [int(np.frombuffer(address.packed[8:], np.uint64)[0]) for address in details.addresses]
+    assert dict(zip(found, details.counts[:, 0].tolist(), strict=True)) == expected
+    assert len(set(found)) == len(found)
+
+
+@given(slots, slots)
+def test_what_is_known_of_a_moment_ago_changes_nothing(one, other):
+    before, now = (stats.Talkers([table], [no_deltas(table)]) for table in (table_of([one]), table_of([other])))
+    fresh = everything(now).counts.tolist()
+    assert everything(stats.Talkers(now._tables, now._deltas, before.grouping)).counts.tolist() == fresh
+    again = stats.Talkers(now._tables, now._deltas, now.grouping)
+    assert everything(again).counts.tolist() == fresh
+    assert again.grouping.order is now.grouping.order
 
 
 def test_deltas_start_at_zero_when_a_slot_changed_hands():
-    before = rows_of([("192.0.2.1", 1, 5, (10, 100, 0, 0)), ("192.0.2.2", 1, 5, (7, 70, 0, 0))])
-    now = before.copy()
-    now["counts"][0] = (15, 150, 1, 10)
-    now["address"][1] = list(stats.pack(ipaddress.ip_address("2001:db8::1")))
-    now["since"][1], now["counts"][1] = 3, (8, 80, 0, 0)
-    assert stats.deltas(now, before).tolist() == [[5, 50, 1, 10], [8, 80, 0, 0]]
-    again = now.copy()
-    again["since"][0] = 4  # the same address came back after it was evicted
-    assert stats.deltas(again, before)[0].tolist() == [15, 150, 1, 10]
-    assert stats.deltas(now, before[:0]).tolist() == now["counts"].tolist()
+    before = table_of([[("192.0.2.1", 1, 5, (10, 100, 0, 0)), ("192.0.2.2", 1, 5, (7, 70, 0, 0))]])
+    now = table_of([[("192.0.2.1", 1, 5, (15, 150, 1, 10)), ("2001:db8::1", 3, 5, (8, 80, 0, 0))]])
+    now.tenure[1] = 3
+    deltas = stats.deltas(now, before.tenure, before.counts)
+    assert np.stack(deltas, 1).tolist() == [[5, 50, 1, 10], [8, 80, 0, 0]]
+    emptied = replace(now, tenure=np.zeros(2, np.uint32), counts=[np.zeros(2, np.uint64)] * 4)
+    assert not np.any(stats.deltas(emptied, before.tenure, before.counts))
 
 
 @given(slots, st.sampled_from(["bytes", "packets", "bps", "pps"]), st.sampled_from(["total", "passed", "dropped"]),
        st.booleans(), st.integers(1, 25))  # fmt: skip
 def test_ranking_is_the_head_of_the_sorted_list(table, sort, of, descending, limit):
-    rows = rows_of(table)
-    halved = rows.copy()
-    halved["counts"] //= 3
-    talkers = stats.gather([(rows, stats.deltas(rows, halved))])
+    now = table_of([table])
+    talkers = stats.Talkers([now], [stats.deltas(now, now.tenure, [column // 3 for column in now.counts])])
     columns = {"passed": (0,), "dropped": (2,), "total": (0, 2)}[of]
     offset = 1 if sort in ("bytes", "bps") else 0
-    table_of = talkers.deltas if sort in ("bps", "pps") else talkers.counts
-
-    def value(i: int) -> int:
-        return sum(int(table_of[i][column + offset]) for column in columns)
+    details = everything(talkers)
+    table_of_values = details.deltas if sort in ("bps", "pps") else details.counts
 
     def key(i: int) -> tuple[int, bytes]:
-        return (-value(i) if descending else value(i)), stats.pack(talkers.address(i))
+        value = sum(int(table_of_values[i][column + offset]) for column in columns)
+        return (-value if descending else value), stats.pack(details.addresses[i])
 
     expected = sorted(range(len(talkers)), key=key)[:limit]
-    assert stats.rank(talkers, sort, of, descending, limit).tolist() == expected
+    among = np.arange(len(talkers))
+    assert talkers.rank(among, sort, of, descending=descending, limit=limit).tolist() == expected
+    assert (
+        talkers.rank(among[::2], sort, of, descending=descending, limit=limit).tolist()
+        == sorted(among[::2].tolist(), key=key)[:limit]
+    )
+
+
+@given(st.lists(st.integers(0, 9) | st.integers(-(1 << 60), 1 << 60), min_size=1, max_size=400), st.data())
+def test_the_bound_of_the_smallest_is_what_sorting_gives(values, data):
+    count = data.draw(st.integers(1, len(values)))
+    assert stats._smallest(np.array(values), count) == sorted(values)[count - 1]
 
 
 @given(slots, st.sampled_from([None, 4, 6]),
        st.sampled_from([None, "192.0.2.0/24", "192.0.2.2", "0.0.0.0/0", "::/0", "2001:db8::/32", "::/8"]))  # fmt: skip
 def test_filters_by_family_and_prefix(table, family, within):
     prefix = Prefix.parse(within) if within else None
-    rows = rows_of(table)
-    talkers = stats.within(stats.gather([(rows, no_deltas(rows))]), family, prefix)
+    now = table_of([table])
+    talkers = stats.Talkers([now], [no_deltas(now)])
+    chosen = talkers.details(talkers.within(family, prefix))
     expected = {
         address
         for address, *_ in table
         if (family is None or ipaddress.ip_address(address).version == family)
         and (prefix is None or prefix.contains(Prefix.parse(address)))
     }
-    assert {str(talkers.address(i)) for i in range(len(talkers))} == expected
+    assert set(map(str, chosen.addresses)) == expected

@@ -23,7 +23,7 @@ from xdpfw.kernel.grace import Grace
 from xdpfw.kernel.instance import Instance, InterfaceMaps, detach_link, link_state
 from xdpfw.kernel.lock import StateLock
 from xdpfw.kernel.maps import interface_specs, possible_cpus
-from xdpfw.kernel.port import Directory, Judgement, MapFill, Started
+from xdpfw.kernel.port import Directory, Judgement, MapFill, Started, TalkerTable
 from xdpfw.kernel.program import PacketProgram
 from xdpfw.kernel.tables import Tables
 from xdpfw.kernel.twin import Twin
@@ -306,7 +306,7 @@ class RealKernel:
     def read_tally(self, name: str) -> npt.NDArray[np.uint64]:
         return self._counting(name).maps.read_tally()
 
-    def read_talkers(self, name: str) -> npt.NDArray[Any]:
+    def read_talkers(self, name: str) -> TalkerTable:
         return self._counting(name).maps.read_talkers(self.clock)
 
     def reset_talkers(self, name: str) -> None:

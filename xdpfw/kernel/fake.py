@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import itertools
 import threading
 import time
 from collections import Counter
@@ -20,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from xdpfw.kernel.fake_rules import FakeRules
-from xdpfw.kernel.fake_tables import Tables, as_ids, directory_of, packed_keys
-from xdpfw.kernel.port import TALKER, TALLY_COLUMNS, Judgement, MapFill, Started
+from xdpfw.kernel.fake_tables import Tables, Talker, as_ids, directory_of, packed_keys, talker_table
+from xdpfw.kernel.port import TALLY_COLUMNS, Judgement, MapFill, Started, TalkerTable
 from xdpfw.model.errors import Conflict, KernelError, MapFull, NotFound
 from xdpfw.model.feature import Feature, Features
 from xdpfw.model.interface import Attachment, AttachMode, ForeignProgram, Link
@@ -77,7 +78,9 @@ class FakeKernel:
         self.features_used: Features = frozenset()
         self._attached: dict[str, Attachment] = {}
         self._tallies: dict[str, npt.NDArray[np.uint64]] = {}
-        self._talkers: dict[str, dict[bytes, npt.NDArray[Any]]] = {}
+        self._talkers: dict[str, dict[bytes, Talker]] = {}
+        self._tenures = itertools.count(1)
+        self._moments: list[int] = []
         self._failures: dict[type[Any], list[Exception]] = {}
         self._watchers: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
         self._lock = threading.Lock()
@@ -274,11 +277,10 @@ class FakeKernel:
         self._must_be_attached(name)
         return self._tallies[name].copy()
 
-    def read_talkers(self, name: str) -> npt.NDArray[Any]:
+    def read_talkers(self, name: str) -> TalkerTable:
         self._must_be_attached(name)
         with self._lock:
-            rows = list(self._talkers[name].values())
-        return np.concatenate(rows) if rows else np.empty(0, TALKER)
+            return talker_table(self._talkers[name], self._moments)
 
     def reset_talkers(self, name: str) -> None:
         self._must_be_attached(name)
@@ -316,13 +318,12 @@ class FakeKernel:
         packed = ipaddress.ip_address(address).packed
         full = packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed
         with self._lock:
-            if full not in talkers:
-                talkers[full] = np.zeros(1, TALKER)
-                talkers[full]["address"] = np.frombuffer(full, np.uint8)
-                talkers[full]["slot"] = len(talkers)
-                talkers[full]["since"] = self.clock()
-            talkers[full]["last_seen"] = self.clock()
-            talkers[full]["counts"][0, column : column + 2] += np.array([packets, packets * size], np.uint64)
+            now = len(self._moments)
+            self._moments.append(self.clock())
+            slot = talkers.setdefault(full, Talker(next(self._tenures), now, now, [0, 0, 0, 0]))
+            slot.last_seen = now
+            slot.counts[column] += packets
+            slot.counts[column + 1] += packets * size
 
     def receive(self, name: str, frame: bytes) -> Judgement:
         """Judge a frame and count it, as the packet path does."""
@@ -337,7 +338,7 @@ class FakeKernel:
             counts[1] += len(frame)
         return judged
 
-    def _counters(self, name: str) -> tuple[npt.NDArray[np.uint64], dict[bytes, npt.NDArray[Any]]]:
+    def _counters(self, name: str) -> tuple[npt.NDArray[np.uint64], dict[bytes, Talker]]:
         tally = self._tallies.setdefault(name, np.zeros((MAX_REASONS + MAX_SLOTS, len(TALLY_COLUMNS)), np.uint64))
         return tally, self._talkers.setdefault(name, {})
 

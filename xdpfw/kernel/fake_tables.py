@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from xdpfw.kernel.fake_rules import FakeRules
-from xdpfw.kernel.port import Directory
+from xdpfw.kernel.port import Directory, TalkerTable
 from xdpfw.model.prefix import ADDRESS_BYTES, FAMILIES, HOST_LENGTH, Family
 from xdpfw.policy.ops import NEVER, Ids, Keys
 
@@ -75,3 +75,24 @@ def directory_of(tables: Tables) -> Directory:
 
 def as_ids(numbers: Sequence[int]) -> Ids:
     return np.array(numbers, np.uint32)
+
+
+@dataclass(slots=True)
+class Talker:
+    """One talker; its times are positions in a list of moments."""
+
+    tenure: int
+    since: int
+    last_seen: int
+    counts: list[int]
+
+
+def talker_table(talkers: Mapping[bytes, Talker], moments: Sequence[int]) -> TalkerTable:
+    """`talkers` by packed address; `moments`: wall clock ns."""
+    table = TalkerTable.blank((1, len(talkers), 1), np.array(moments, np.int64).__getitem__)
+    for at, (address, talker) in enumerate(talkers.items()):
+        table.address[:, at] = np.frombuffer(address, np.uint64)
+        table.tenure[at], table.since[at], table.last_seen[at] = talker.tenure, talker.since, talker.last_seen
+        for column, count in zip(table.counts, talker.counts, strict=True):
+            column[at] = count
+    return table

@@ -19,17 +19,16 @@ import numpy.typing as npt
 from xdpfw.kernel import layouts, libbpf
 from xdpfw.kernel.bpffs import Pins, remove_tree
 from xdpfw.kernel.clock import KernelClock
-from xdpfw.kernel.maps import CAUSES, Map, MapSpec, View
-from xdpfw.kernel.port import TALKER, TALLY_COLUMNS
+from xdpfw.kernel.maps import CAUSES, Map, MapSpec
+from xdpfw.kernel.port import TALLY_COLUMNS, TalkerTable
 from xdpfw.kernel.program import PacketProgram
 from xdpfw.kernel.tables import pin_names
+from xdpfw.kernel.talkers import copy_talkers
 from xdpfw.model.errors import KernelError
 from xdpfw.model.reason import MAX_REASONS, Reason
 from xdpfw.policy.ops import Ids
 
-_COUNTS = TALLY_COLUMNS[:4]
 _EPOCH_MAX = 0xFFFF
-_TORN_RETRIES = 3
 
 
 BOUND = ("interface",)
@@ -109,40 +108,14 @@ class InterfaceMaps:
     def write_vector(self, generation: int, number: int) -> None:
         self.maps["interface"].view[0]["vector"][generation] = number
 
-    def read_talkers(self, clock: KernelClock) -> npt.NDArray[Any]:
-        """dtype TALKER. A slot that changed hands while it was copied is read again, and at last left out."""
+    def read_talkers(self, clock: KernelClock) -> TalkerTable:
         with self.maps["talkers"].mapped() as buckets:
-            live = buckets["way"].reshape(-1)
-            slots, copied = _consistent(live, np.flatnonzero(live["epoch"] == self.config["epoch"]))
-        talkers = np.zeros(len(slots), TALKER)
-        talkers["address"] = copied["address"]
-        talkers["slot"] = slots
-        # A slot may change hands several times in one tick: the low bits tell its tenants apart.
-        talkers["since"] = clock.wall_times(copied["since"]) + (copied["sequence"] >> 1) % 1_000_000
-        talkers["last_seen"] = np.maximum(clock.wall_times(copied["last_seen"]), talkers["since"])
-        for column, name in enumerate(_COUNTS):
-            talkers["counts"][:, column] = copied[name]
-        return talkers
+            cpus = len(buckets) // int(self.config["buckets"])
+            return copy_talkers(buckets, cpus, int(self.config["epoch"]), clock.wall_times)
 
     def reset_talkers(self) -> None:
         epoch = int(self.config["epoch"])
         self.config["epoch"] = epoch + 1 if epoch < _EPOCH_MAX else 1
-
-
-def _consistent(live: View, slots: npt.NDArray[np.intp]) -> tuple[npt.NDArray[np.intp], View]:
-    """Copies of these slots that nobody was writing an address into meanwhile."""
-    kept: list[tuple[npt.NDArray[np.intp], View]] = []
-    for _ in range(_TORN_RETRIES):
-        before = live["sequence"][slots]
-        copy = live[slots]
-        whole = (before == live["sequence"][slots]) & (before % 2 == 0)
-        kept.append((slots[whole], copy[whole]))
-        slots = slots[~whole]
-        if not len(slots):
-            break
-    found, copies = np.concatenate([s for s, _ in kept]), np.concatenate([c for _, c in kept])
-    order = np.argsort(found, kind="stable")
-    return found[order], copies[order]
 
 
 class Instance:

@@ -7,7 +7,8 @@ writer.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import math
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -33,13 +34,53 @@ counted as monitored as well as passed."""
 TALKER = np.dtype(
     [
         ("address", "u1", 16),  # network order; IPv4 as ::ffff:a.b.c.d
-        ("slot", "u4"),  # position in the table (all CPUs); same slot and since = same talker, counting on
         ("since", "i8"),  # wall clock ns
         ("last_seen", "i8"),  # wall clock ns
         ("counts", "u8", 4),  # the first four TALLY_COLUMNS
     ]
 )
-"""One occupied slot of a talker table. An address may occupy one slot per CPU: sum them."""
+"""What one slot of a talker table says. An address may occupy one slot per CPU: sum them."""
+
+Wall = Callable[[npt.NDArray[np.uint32]], npt.NDArray[np.int64]]
+
+
+@dataclass(frozen=True, slots=True)
+class TalkerTable:
+    """A copy of an interface's talker table at one moment, column by column, n slots in all: arrays of one column are
+    worked through many times faster than records, and a million of them are read every second.
+
+    `address`: (2, n) u64, the halves as they lie in memory; `tenure`: (n,) u4, 0 where a slot is empty, and as long as
+    it is the same, the same talker counts on there; `counts`: the first four TALLY_COLUMNS, (n,) u64 each, 0 where
+    empty (four arrays, because the C library clears the memory of very large ones each time); `since`, `last_seen`:
+    (n,) u4, stamps of which `wall` makes wall clock ns. `shape`: (CPUs, buckets, slots of a bucket), whose product is
+    n; an address is in the same bucket on every CPU.
+    """
+
+    address: npt.NDArray[np.uint64]
+    tenure: npt.NDArray[np.uint32]
+    counts: list[npt.NDArray[np.uint64]]
+    since: npt.NDArray[np.uint32]
+    last_seen: npt.NDArray[np.uint32]
+    wall: Wall
+    shape: tuple[int, int, int]
+
+    @classmethod
+    def blank(cls, shape: tuple[int, int, int], wall: Wall) -> TalkerTable:
+        """To be filled in."""
+        size = math.prod(shape)
+        counts = [np.empty(size, np.uint64) for _ in TALLY_COLUMNS[:4]]
+        tenure, since, last_seen = (np.empty(size, np.uint32) for _ in range(3))
+        return cls(np.empty((2, size), np.uint64), tenure, counts, since, last_seen, wall, shape)
+
+    def rows(self, at: npt.NDArray[np.intp] | None = None) -> npt.NDArray[Any]:
+        """Slots as records, dtype TALKER; all that are occupied unless said otherwise."""
+        at = np.flatnonzero(self.tenure) if at is None else at
+        rows = np.empty(len(at), TALKER)
+        rows["address"] = np.ascontiguousarray(self.address[:, at].T).view("u1").reshape(-1, 16)
+        rows["counts"] = np.stack([column[at] for column in self.counts], 1)
+        rows["since"] = self.wall(self.since[at])
+        rows["last_seen"] = np.maximum(self.wall(self.last_seen[at]), rows["since"])
+        return rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +196,8 @@ class Kernel(Protocol):
         Raises NotFound unless attached.
         """
 
-    def read_talkers(self, name: str) -> npt.NDArray[Any]:
-        """Occupied slots of the current epoch, dtype TALKER, in slot order.
+    def read_talkers(self, name: str) -> TalkerTable:
+        """The talkers of the current epoch.
 
         Raises NotFound unless attached.
         """

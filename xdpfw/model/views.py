@@ -52,13 +52,36 @@ class ReasonView:
 
 @dataclass(frozen=True, slots=True)
 class CountersView:
-    """`reasons` is keyed by reason label; rows of the policy as `rule:<id>`. They sum up to the totals."""
+    """`reasons` is keyed by reason label; rows of the policy as `rule:<id>`. They sum up to the totals. `at`: when they
+    were read."""
 
     name: str
     passed: Rated
     dropped: Rated
-    monitored: Count
+    monitored: Rated
     reasons: dict[str, ReasonView]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RateSeries:
+    """One value for each step; None where nothing is known."""
+
+    pps: list[float | None]
+    bps: list[float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryView:
+    """Mean rates within each of the last steps. `times`: the ends of the steps."""
+
+    name: str
+    window: int
+    step: int
+    times: list[datetime]
+    passed: RateSeries
+    dropped: RateSeries
+    monitored: RateSeries
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +105,7 @@ class PassedDropped:
 
 @dataclass(frozen=True, slots=True)
 class TalkersView:
-    """items + the tracked talkers not shown + other = totals. `shown` sums the items."""
+    """items + the tracked talkers not shown + other = totals. `at`: when they were read."""
 
     items: list[TalkerView]
     next: str | None
@@ -90,6 +113,7 @@ class TalkersView:
     other: PassedDropped
     totals: PassedDropped
     since: datetime | None
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from xdpfw.clock import Clock, ClockAnchor, SystemClock
 from xdpfw.hold import Hold
+from xdpfw.hub import Hub
 from xdpfw.interfaces import Interfaces
 from xdpfw.kernel.port import Kernel
 from xdpfw.model.errors import Unavailable
@@ -54,6 +55,7 @@ class Core:
         self.instance = instance
         self.versions = Versions()
         self.traffic = Traffic(kernel, self.clock)
+        self.hub = Hub(self.clock)
         self.guards = Guards(kernel, self.clock, tuple(management), protect_ssh=protect_ssh)
         self.operation: OperationView | None = None
         self._hold = hold
@@ -149,6 +151,7 @@ class Core:
 
     async def close(self, *, detach: bool = False) -> None:
         """Stop. Filters stay in force, unless `detach`: then nothing of this instance is left in the kernel."""
+        self.hub.close()
         if self._writer:
             await self._writer.close()
             async with self._writer.lock:

@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, Callable
 
 from xdpfw.model.errors import NotFound
 from xdpfw.model.interface import AttachMode
 from xdpfw.model.prefix import Address
 from xdpfw.model.requests import TalkerQuery, WriteOptions
-from xdpfw.model.views import CountersView, InterfaceView, TalkersView, Written
+from xdpfw.model.views import CountersView, HistoryView, InterfaceView, TalkersView, Written
 from xdpfw.service.core import Core
 from xdpfw.versions import check_match
 
@@ -77,12 +78,47 @@ class InterfaceUseCases(Core):
         await self._check_attached(name)
         return await asyncio.to_thread(self.traffic.counters, name, self.state.policy.slots)
 
+    async def all_counters(self) -> list[CountersView]:
+        """Of all attached interfaces."""
+        slots = self.state.policy.slots
+        names = sorted(self.interfaces.attached)
+        return await asyncio.to_thread(lambda: [self.traffic.counters(name, slots) for name in names])
+
     async def talkers(self, name: str | None, query: TalkerQuery) -> TalkersView:
         """Of one interface, or of all that are attached, summed by address."""
         if name is not None:
             await self._check_attached(name)
         names = [name] if name is not None else sorted(self.interfaces.attached)
         return await asyncio.to_thread(self.traffic.talkers, names, query, self._sets_of, show_interfaces=name is None)
+
+    def watch_talkers(
+        self, name: str | None, query: TalkerQuery, interval: float, encode: Callable[[TalkersView], bytes]
+    ) -> AsyncGenerator[bytes, None]:
+        """The same, again and again, of the readings that all viewers share."""
+
+        def answer() -> bytes:
+            names = [name] if name is not None else sorted(self.interfaces.attached)
+            return encode(self.traffic.talkers(names, query, self._sets_of, show_interfaces=name is None, shared=True))
+
+        return self.hub.watch(("talkers", name, query), answer, interval)
+
+    def watch_counters(
+        self, name: str | None, interval: float, encode: Callable[[list[CountersView]], bytes]
+    ) -> AsyncGenerator[bytes, None]:
+        """Of one interface, or of all that are attached."""
+
+        def answer() -> bytes:
+            names = [name] if name is not None else sorted(self.interfaces.attached)
+            return encode([self.traffic.counters(n, self.state.policy.slots, shared=True) for n in names])
+
+        return self.hub.watch(("counters", name), answer, interval)
+
+    async def history(self, name: str | None, window: int, step: int) -> list[HistoryView]:
+        """Of one interface, or of all that are attached. In seconds."""
+        if name is not None:
+            await self._check_attached(name)
+        names = [name] if name is not None else sorted(self.interfaces.attached)
+        return await asyncio.to_thread(lambda: [self.traffic.history(each, window, step) for each in names])
 
     async def reset_talkers(self, name: str, opts: WriteOptions) -> Written:
         async with self.writer.lock:

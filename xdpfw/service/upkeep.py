@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 
 from xdpfw.clock import SECOND, ClockAnchor
@@ -15,7 +16,6 @@ from xdpfw.store.port import StoredChange
 
 log = logging.getLogger("xdpfw.upkeep")
 
-READ_EVERY = 1.0
 EXPIRE_EVERY = 0.25
 SETTLE_EVERY = 1.0
 RECONCILE_EVERY = 5.0
@@ -28,7 +28,7 @@ class Upkeep(Core):
     async def run_upkeep(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._every(READ_EVERY, self.take_readings))
+            tasks.create_task(self._watch())
             tasks.create_task(self._every(EXPIRE_EVERY, self.expire))
             tasks.create_task(self._every(RECONCILE_EVERY, self.reconcile))
             tasks.create_task(self._every(SETTLE_EVERY, self.settle))
@@ -42,6 +42,19 @@ class Upkeep(Core):
             except XdpfwError as error:
                 log.error("%s: %s", job.__name__, error.detail)
             await asyncio.sleep(seconds)
+
+    async def _watch(self) -> None:
+        """Readings and what viewers are told of them. Pauses at least as long as that took: it never takes more than
+        half of a core, whatever is asked."""
+        while True:
+            began = time.monotonic()
+            try:
+                await self.take_readings()
+                await self.hub.tick()
+            except XdpfwError as error:
+                log.error("readings: %s", error.detail)
+            spent = time.monotonic() - began
+            await asyncio.sleep(max(self.hub.period - spent, spent))
 
     async def _follow_links(self) -> None:
         async for _ in self.kernel.changes():

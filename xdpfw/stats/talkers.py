@@ -1,119 +1,237 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From readings of a talker table to talkers: deltas slot by slot, CPUs summed, filtered and ranked. All vectorised."""
+"""From copies of talker tables to talkers: what each slot counted of late, CPUs summed, filtered and ranked.
+
+Everything works on columns of a million slots and touches as few of them as it can: an answer needs every talker's
+rank, but all about the first few only.
+"""
 
 from __future__ import annotations
 
 import ipaddress
+import secrets
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from xdpfw.kernel.port import TALKER, TalkerTable
 from xdpfw.model.prefix import Address, Family, Prefix
 
-Rows = npt.NDArray[Any]  # dtype kernel.port.TALKER
 Counts = npt.NDArray[np.uint64]
+Columns = Sequence[Counts]
+Indexes = npt.NDArray[np.intp]
 
 MAPPED = bytes(10) + b"\xff\xff"
 """What precedes an IPv4 address in its IPv6 spelling (RFC 4291, 2.5.5.2)."""
 
+_MOST_TIES = 1 << 16
+_BLOCK = 64
+
+# Nobody outside can choose addresses whose digests collide.
+_MULTIPLIERS = [np.uint64(secrets.randbits(64) | 1) for _ in range(2)]
+
 
 @dataclass(frozen=True, slots=True)
-class Talkers:
-    """One row per address. `addresses`: S16, IPv4 as ::ffff:a.b.c.d; `counts`, `deltas`: (n, 4) passed packets, bytes,
-    dropped packets, bytes since `since` and within the measured interval; `sources`: bit i = interface i."""
+class Details:
+    """All about k talkers. `counts`, `deltas`: (k, 4) passed packets, bytes, dropped packets, bytes since `since` (wall
+    clock ns) and within the measured interval; `sources`: bit i = interface i."""
 
-    addresses: npt.NDArray[Any]
+    addresses: list[Address]
     counts: Counts
     deltas: Counts
     since: npt.NDArray[np.int64]
     last_seen: npt.NDArray[np.int64]
     sources: npt.NDArray[np.uint64]
 
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """The occupied slots of one or more tables, counted through: `order` brings those of one address together, `starts`
+    says where in it each address begins. `address`: (2, slots); `tenure`: (slots,)"""
+
+    address: Counts
+    tenure: npt.NDArray[np.uint32]
+    order: Indexes
+    starts: Indexes
+
+    @classmethod
+    def of(cls, tables: Sequence[TalkerTable], like: Grouping | None = None) -> Grouping:
+        """`like`: of the same interfaces a moment ago, which saves sorting when nobody came or went since."""
+        address = tables[0].address if len(tables) == 1 else _side_by_side(tables)
+        tenure = _joined([table.tenure for table in tables])
+        if like and np.array_equal(like.tenure, tenure) and np.array_equal(like.address, address):
+            return cls(address, tenure, like.order, like.starts)
+        digests = _digests(address[0], address[1])
+        order = _bucketwise(digests, tables[0].shape) if len(tables) == 1 else _sorting(digests)
+        occupied = tenure[order] != 0
+        if not occupied.all():
+            order = order[occupied]
+        return cls(address, tenure, order, _starts(digests[order]))
+
+
+class Talkers:
+    """The talkers of one or more interfaces, at most 64, each with what its slots counted within the measured interval
+    (`deltas`)."""
+
+    def __init__(self, tables: Sequence[TalkerTable], deltas: Sequence[Columns], like: Grouping | None = None) -> None:
+        self._tables, self._deltas = tables, deltas
+        self._offsets = np.cumsum([0, *(len(table.tenure) for table in tables)])
+        self.grouping = Grouping.of(tables, like)
+        self._order, self._starts = self.grouping.order, self.grouping.starts
+
     def __len__(self) -> int:
-        return len(self.addresses)
+        return len(self._starts)
 
-    def select(self, which: npt.NDArray[Any]) -> Talkers:
-        return Talkers(*(getattr(self, name)[which] for name in self.__slots__))
+    def within(self, family: Family | None, prefix: Prefix | None) -> Indexes:
+        """Indices of the talkers of this family and inside this prefix."""
+        if family is None and prefix is None:
+            return np.arange(len(self))
+        high, low = self.grouping.address[:, self._order[self._starts]]
+        is_ipv4 = _inside(high, low, MAPPED + bytes(4), 96)
+        keep = np.ones(len(self), bool)
+        if family is not None:
+            keep &= is_ipv4 == (family == 4)
+        if prefix is not None:
+            network = MAPPED + prefix.address if prefix.family == 4 else prefix.address
+            keep &= _inside(high, low, network, prefix.length + (96 if prefix.family == 4 else 0))
+            if prefix.family == 6:
+                keep &= ~is_ipv4
+        return np.flatnonzero(keep)
 
-    def address(self, index: int) -> Address:
-        return unpack(bytes(self.addresses[index]))
+    def rank(self, among: Indexes, sort: str, of: str, *, descending: bool, limit: int) -> Indexes:
+        """The first `limit` of these talkers. Ties are broken by address, so that a list does not flicker; where very
+        many tie for the last places, as under a flood of spoofed sources, their places in the table decide who is
+        among those."""
+        value = self._values(sort, of)
+        if descending:
+            value = -value
+        return _first(among, [value.__getitem__, partial(self._half, 0), partial(self._half, 1)], limit)
 
+    def _values(self, sort: str, of: str) -> npt.NDArray[np.int64]:
+        """Per talker, what it is ranked by."""
+        columns = {"passed": (0,), "dropped": (2,), "total": (0, 2)}[of]
+        parts = self._deltas if sort in ("bps", "pps") else [table.counts for table in self._tables]
+        first, *more = (column + (sort in ("bytes", "bps")) for column in columns)
+        slots = _joined([sum((part[column] for column in more), part[first]) for part in parts])[self._order]
+        shared = len(self._starts) < len(slots)
+        summed: npt.NDArray[np.int64] = (np.add.reduceat(slots, self._starts) if shared else slots).astype(np.int64)
+        return summed
 
-def deltas(rows: Rows, before: Rows) -> Counts:
-    """What each slot counted since the earlier reading. A slot that was given to another talker since starts at 0.
+    def _half(self, half: int, at: Indexes) -> Counts:
+        """Half of these talkers' addresses, as numbers."""
+        words = self.grouping.address[half, self._order[self._starts[at]]]
+        return np.asarray(words.view(">u8"), np.uint64)
 
-    Both readings are in slot order.
-    """
-    counts: Counts = rows["counts"].copy()
-    if len(before) == 0 or len(rows) == 0:
-        return counts
-    at = np.minimum(np.searchsorted(before["slot"], rows["slot"]), len(before) - 1)
-    old = before[at]
-    same = (old["slot"] == rows["slot"]) & (old["since"] == rows["since"])
-    same &= (old["address"] == rows["address"]).all(axis=1)
-    counts[same] -= np.minimum(old["counts"][same], counts[same])
-    return counts
-
-
-def gather(readings: list[tuple[Rows, Counts]]) -> Talkers:
-    """Sum the slots (with their deltas) of all CPUs of one or more interfaces, at most 64, into one row per address."""
-    rows = np.concatenate([rows for rows, _ in readings])
-    delta = np.concatenate([delta for _, delta in readings])
-    sources = np.repeat(np.uint64(1) << np.arange(len(readings), dtype=np.uint64), [len(rows) for rows, _ in readings])
-    packed = np.ascontiguousarray(rows["address"]).view("S16").reshape(-1)
-    addresses, inverse = np.unique(packed, return_inverse=True)
-    order = np.argsort(inverse, kind="stable")
-    starts = np.searchsorted(inverse[order], np.arange(len(addresses)))
-    if len(addresses) == 0:
-        starts = np.empty(0, np.int64)
-        return Talkers(addresses, delta, delta.copy(), *(np.empty(0, np.int64),) * 2, np.empty(0, np.uint64))
-    return Talkers(
-        addresses,
-        np.add.reduceat(rows["counts"][order], starts, axis=0),
-        np.add.reduceat(delta[order], starts, axis=0),
-        np.minimum.reduceat(rows["since"][order], starts),
-        np.maximum.reduceat(rows["last_seen"][order], starts),
-        np.bitwise_or.reduceat(sources[order], starts),
-    )
-
-
-def within(talkers: Talkers, family: Family | None, prefix: Prefix | None) -> Talkers:
-    """Only talkers of this family and inside this prefix."""
-    octets = np.frombuffer(talkers.addresses.tobytes(), np.uint8).reshape(-1, 16)
-    keep = np.ones(len(talkers), bool)
-    if family is not None:
-        keep &= is_ipv4(octets) == (family == 4)
-    if prefix is not None:
-        network = MAPPED + prefix.address if prefix.family == 4 else prefix.address
-        length = prefix.length + (96 if prefix.family == 4 else 0)
-        mask = ((1 << 128) - (1 << (128 - length))).to_bytes(16)
-        wanted = np.frombuffer(network, np.uint8)
-        keep &= ((octets & np.frombuffer(mask, np.uint8)) == wanted).all(axis=1)
-        if prefix.family == 6:
-            keep &= ~is_ipv4(octets)
-    return talkers.select(keep)
-
-
-def rank(talkers: Talkers, sort: str, of: str, descending: bool, limit: int) -> npt.NDArray[np.intp]:
-    """Indices of the first `limit` talkers; ties are broken by address, so that a list does not flicker."""
-    table = talkers.deltas if sort in ("bps", "pps") else talkers.counts
-    column = 1 if sort in ("bytes", "bps") else 0
-    columns = {"passed": [column], "dropped": [column + 2], "total": [column, column + 2]}[of]
-    value = table[:, columns].sum(axis=1).astype(np.int64)
-    if descending:
-        value = -value
-    candidates = np.arange(len(value))
-    if limit < len(value):
-        # Keep every talker that ties with the last place, so that the tie break below decides, not the partition.
-        candidates = np.flatnonzero(value <= np.partition(value, limit - 1)[limit - 1])
-    order = np.lexsort((talkers.addresses[candidates], value[candidates]))
-    return candidates[order][:limit]
+    def details(self, at: Indexes) -> Details:
+        ends = np.append(self._starts[1:], len(self._order))
+        lengths = (ends - self._starts)[at]
+        firsts = np.cumsum(lengths) - lengths
+        slots = self._order[np.repeat(self._starts[at] - firsts, lengths) + np.arange(lengths.sum())]
+        where = np.searchsorted(self._offsets, slots, side="right") - 1
+        rows, deltas = np.empty(len(slots), TALKER), np.empty((len(slots), 4), np.uint64)
+        for number, (table, delta) in enumerate(zip(self._tables, self._deltas, strict=True)):
+            mine = where == number
+            local = slots[mine] - self._offsets[number]
+            rows[mine], deltas[mine] = table.rows(local), np.stack([column[local] for column in delta], 1)
+        if not len(at):
+            return Details([], rows["counts"], deltas, rows["since"], rows["last_seen"], np.empty(0, np.uint64))
+        return Details(
+            [unpack(rows["address"][first].tobytes()) for first in firsts],
+            np.add.reduceat(rows["counts"], firsts),
+            np.add.reduceat(deltas, firsts),
+            np.minimum.reduceat(rows["since"], firsts),
+            np.maximum.reduceat(rows["last_seen"], firsts),
+            np.bitwise_or.reduceat(np.uint64(1) << where.astype(np.uint64), firsts),
+        )
 
 
-def is_ipv4(octets: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    return np.asarray((octets[:, :12] == np.frombuffer(MAPPED, np.uint8)).all(axis=1))
+def deltas(table: TalkerTable, tenure: npt.NDArray[np.uint32], counts: Columns) -> list[Counts]:
+    """What each slot counted since an earlier reading, which found `tenure` and `counts` there. A slot that was given
+    to another talker since starts at 0."""
+    same = tenure == table.tenure
+    if not same.all():
+        counts = [column * same for column in counts]
+    return [now - np.minimum(before, now) for now, before in zip(table.counts, counts, strict=True)]
+
+
+def _starts(numbers: Counts) -> Indexes:
+    """Where runs of equal numbers begin."""
+    begins = np.ones(len(numbers), bool)
+    np.not_equal(numbers[1:], numbers[:-1], out=begins[1:])
+    return np.flatnonzero(begins)
+
+
+def _bucketwise(digests: Counts, shape: tuple[int, int, int]) -> Indexes:
+    """Indices that bring equal digests together, given that they are in the same bucket: many small sorts take a
+    quarter of the time of a large one."""
+    cpus, buckets, ways = shape
+    slots = np.arange(len(digests)).reshape(shape).transpose(1, 0, 2).reshape(buckets, cpus * ways)
+    within = np.argsort(digests.reshape(shape).transpose(1, 0, 2).reshape(slots.shape), axis=1)
+    return np.take_along_axis(slots, within, 1).reshape(-1)
+
+
+def _digests(high: Counts, low: Counts) -> Counts:
+    """One number for each address."""
+    mixed = (high ^ (high >> np.uint64(32))) * _MULTIPLIERS[0]
+    mixed ^= mixed >> np.uint64(29)
+    mixed ^= low
+    mixed *= _MULTIPLIERS[1]
+    return np.asarray(mixed ^ (mixed >> np.uint64(32)))
+
+
+def _sorting(numbers: Counts) -> Indexes:
+    """Indices that sort them, by radix: for 16-bit numbers numpy has that, and comparing takes twice as long."""
+    order = np.argsort(numbers.astype(np.uint16), kind="stable")
+    for shift in (16, 32, 48):
+        digits = (numbers >> np.uint64(shift)).astype(np.uint16)
+        order = order[np.argsort(digits[order], kind="stable")]
+    return order
+
+
+def _first(among: Indexes, keys: Sequence[Callable[[Indexes], npt.NDArray[Any]]], limit: int) -> Indexes:
+    """The first `limit` in the order of the keys. A later key is asked for only about what the earlier ones leave
+    open, and only about the first so many of those."""
+    chosen: list[Indexes] = []
+    candidates, room = among, limit
+    for key in keys:
+        if len(candidates) <= room:
+            break
+        values = key(candidates)
+        last = _smallest(values, room)
+        chosen.append(candidates[values < last])
+        room -= len(chosen[-1])
+        candidates = candidates[values == last][: room + _MOST_TIES]
+    picked = np.concatenate([*chosen, candidates[:room]])
+    return picked[np.lexsort([key(picked) for key in reversed(keys)])]
+
+
+def _smallest(values: npt.NDArray[Any], count: int) -> Any:
+    """The largest of the `count` smallest. To partition a million values of which many are equal takes long; fewer
+    blocks than `count` hold anything below the bound that the blocks' own smallest values give."""
+    blocks = values[: len(values) // _BLOCK * _BLOCK].reshape(-1, _BLOCK)
+    if len(blocks) >= count:
+        bound = np.partition(blocks.min(axis=1), count - 1)[count - 1]
+        values = values[values < bound]
+        if len(values) < count:
+            return bound
+    return np.partition(values, count - 1)[count - 1]
+
+
+def _side_by_side(tables: Sequence[TalkerTable]) -> Counts:
+    return np.concatenate([np.empty((2, 0), np.uint64), *(table.address for table in tables)], 1)
+
+
+def _joined(columns: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    return columns[0] if len(columns) == 1 else np.concatenate([np.empty(0, np.uint32), *columns])
+
+
+def _inside(high: Counts, low: Counts, network: bytes, length: int) -> npt.NDArray[np.bool_]:
+    mask = ((1 << 128) - (1 << (128 - length))).to_bytes(16)
+    (high_mask, low_mask), (high_wanted, low_wanted) = (np.frombuffer(each, np.uint64) for each in (mask, network))
+    return np.asarray(((high & high_mask) == high_wanted) & ((low & low_mask) == low_wanted))
 
 
 def pack(address: Address) -> bytes:
@@ -121,7 +239,6 @@ def pack(address: Address) -> bytes:
 
 
 def unpack(packed: bytes) -> Address:
-    packed = packed.ljust(16, b"\0")
     if packed.startswith(MAPPED):
         return ipaddress.IPv4Address(packed[12:])
     return ipaddress.IPv6Address(packed)

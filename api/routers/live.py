@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What people watch: streams of counters and talkers, and the last minutes."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request, Response
+from pydantic import TypeAdapter
+
+from api.answers import CountersPage, HistoryPage
+from api.bodies import StrictRoute
+from api.deps import Service
+from api.events import event, event_stream, stream_of
+from api.params import InterfaceName, Interval, Spans, Talkers
+from xdpfw.model.views import CountersView, HistoryView, TalkersView
+
+router = APIRouter(tags=["live"], route_class=StrictRoute)
+
+_COUNTERS, _COUNTERS_PAGE, _TALKERS = TypeAdapter(CountersView), TypeAdapter(CountersPage), TypeAdapter(TalkersView)
+
+
+@router.get("/interfaces/{name}/counters/stream", summary="Counters of one interface, live", **stream_of(CountersView))
+async def stream_interface_counters(
+    request: Request, firewall: Service, name: InterfaceName, interval: Interval
+) -> Response:
+    """What `…/counters` answers, again and again. All viewers share one reading a second; a slow one skips events."""
+    events = firewall.watch_counters(name, interval, _one_counters)
+    return await event_stream(events, head=request.state.head)
+
+
+@router.get("/interfaces/{name}/talkers/stream", summary="Top talkers of one interface, live", **stream_of(TalkersView))
+async def stream_interface_talkers(
+    request: Request, firewall: Service, name: InterfaceName, query: Talkers, interval: Interval
+) -> Response:
+    """What `…/talkers` answers, again and again. All viewers share one reading a second; a slow one skips events."""
+    events = firewall.watch_talkers(name, query, interval, _talkers)
+    return await event_stream(events, head=request.state.head)
+
+
+@router.get("/interfaces/{name}/history", summary="The last minutes of one interface")
+async def get_history(firewall: Service, name: InterfaceName, spans: Spans) -> HistoryView:
+    """Mean rates within each step. What the last 15 minutes were like is kept in the daemon's memory."""
+    [history] = await firewall.history(name, *spans)
+    return history
+
+
+@router.get("/counters", summary="Counters of all attached interfaces")
+async def list_counters(firewall: Service) -> CountersPage:
+    return _page(await firewall.all_counters())
+
+
+@router.get("/counters/stream", summary="Counters of all attached interfaces, live", **stream_of(CountersPage))
+async def stream_counters(request: Request, firewall: Service, interval: Interval) -> Response:
+    """One stream for all of them: a browser opens only a few connections to one server."""
+    events = firewall.watch_counters(None, interval, _all_counters)
+    return await event_stream(events, head=request.state.head)
+
+
+@router.get("/talkers/stream", summary="Top talkers of all attached interfaces, live", **stream_of(TalkersView))
+async def stream_talkers(request: Request, firewall: Service, query: Talkers, interval: Interval) -> Response:
+    """What `GET /talkers` answers, again and again."""
+    events = firewall.watch_talkers(None, query, interval, _talkers)
+    return await event_stream(events, head=request.state.head)
+
+
+@router.get("/history", summary="The last minutes of all attached interfaces")
+async def list_history(firewall: Service, spans: Spans) -> HistoryPage:
+    histories = await firewall.history(None, *spans)
+    return HistoryPage(histories, None, len(histories))
+
+
+def _page(views: list[CountersView]) -> CountersPage:
+    return CountersPage(views, None, len(views))
+
+
+def _one_counters(views: list[CountersView]) -> bytes:
+    return event(_COUNTERS, views[0])
+
+
+def _all_counters(views: list[CountersView]) -> bytes:
+    return event(_COUNTERS_PAGE, _page(views))
+
+
+def _talkers(view: TalkersView) -> bytes:
+    return event(_TALKERS, view)

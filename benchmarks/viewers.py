@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What watching costs: the daemon's processor time while 0, 1 and 50 viewers follow the top talkers of a million.
+
+usage: sudo .venv/bin/python -m benchmarks.viewers [--seconds N] [--repeat N]
+
+The talker table is filled, and then written into all the time, by this process through the table's own memory, as the
+packet path would: in the quiet case the talkers stay and their counts grow, in the other one a quarter of them is
+replaced every second, as under a flood of spoofed sources.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import statistics
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from lab.daemon import Daemon
+from lab.network import Network
+from xdpfw.kernel import libbpf
+from xdpfw.kernel.maps import Map, View, interface_specs, possible_cpus
+from xdpfw.model.limits import Limits
+
+SLOTS = 1 << 20
+TRACKED = 1_000_000
+VIEWERS = (0, 1, 50)
+GOAL = 10.0
+"""Per cent of a core."""
+QUERY = "/api/v1/interfaces/lan1/talkers/stream?limit=100&sort=bps"
+PIECE = 1 << 16
+
+
+@contextmanager
+def site() -> Iterator[Daemon]:
+    """A daemon with room for a million talkers on one interface."""
+    with Network(1) as network:
+        settings = network.home / "xdpfw.toml"
+        settings.write_text(f"[limits]\ntalkers = {SLOTS // possible_cpus()}\nleaves = 1000\n")
+        arguments = ("--config", str(settings), "--listen", "none", "--attach", "lan1:native")
+        daemon = Daemon(network.firewall, network.home, arguments=arguments)
+        try:
+            yield daemon.start()
+        finally:
+            daemon.kill()
+
+
+class Talkers:
+    """The interface's talker table, written into by a thread."""
+
+    def __init__(self, daemon: Daemon, *, churn: bool) -> None:
+        limits = Limits(talkers=SLOTS // possible_cpus(), leaves=1000)
+        spec = next(spec for spec in interface_specs(limits, possible_cpus()) if spec.name == "talkers")
+        [pin] = daemon.pins.rglob("on-lan1/talkers-*")
+        self._map = Map(spec, libbpf.get(pin))
+        self._random = np.random.default_rng(1)
+        self._churn = churn
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._write)
+
+    def __enter__(self) -> Talkers:
+        with self._map.mapped() as buckets:
+            slots = buckets["way"].reshape(-1)
+            for begin in range(0, SLOTS, PIECE):
+                self._settle(slots[begin : min(begin + PIECE, TRACKED)])
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._map.close()
+
+    def _settle(self, slots: View) -> None:
+        """New tenants."""
+        slots["sequence"] += 1
+        octets = self._random.integers(0, 256, (len(slots), 16), dtype=np.uint8)
+        octets[:, :10], octets[:, 10:12] = 0, 255
+        slots["address"], slots["epoch"] = octets, 1
+        slots["passed_packets"] = self._random.zipf(1.5, len(slots)) % 10_000
+        slots["passed_bytes"] = slots["passed_packets"] * 100
+        slots["dropped_packets"] = slots["dropped_bytes"] = 0
+        slots["sequence"] += 1
+
+    def _write(self) -> None:
+        """All counts grow about once a second, a piece at a time."""
+        with self._map.mapped() as buckets:
+            slots = buckets["way"].reshape(-1)
+            number = 0
+            while not self._ended.wait(PIECE / SLOTS):
+                begin = number * PIECE % SLOTS
+                piece = slots[begin : min(begin + PIECE, TRACKED)]
+                if self._churn:
+                    self._settle(piece[: len(piece) // 4])
+                piece["passed_packets"] += 1
+                piece["passed_bytes"] += 100
+                number += 1
+
+
+class Viewers:
+    """Streams that are read by one thread each."""
+
+    def __init__(self, daemon: Daemon, count: int) -> None:
+        self._daemon, self._count = daemon, count
+        self.events = [0] * count
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Viewers:
+        for number in range(self._count):
+            connection = self._daemon.rest.open()
+            connection.request("GET", QUERY)
+            reader = threading.Thread(target=self._read, args=(number, connection.getresponse()))
+            reader.start()
+            self._stack.callback(reader.join)
+            # Ends the reader's read; the response may hold the socket still.
+            self._stack.callback(connection.sock.shutdown, socket.SHUT_RDWR)
+        return self
+
+    def _read(self, number: int, response: Iterator[bytes]) -> None:
+        try:
+            for line in response:
+                self.events[number] += line.startswith(b"data: ")
+        except (OSError, ValueError):
+            return
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+
+def spent(daemon: Daemon) -> float:
+    """Seconds of processor time that the daemon has used so far."""
+    assert daemon.process is not None
+    fields = Path(f"/proc/{daemon.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def share(daemon: Daemon, count: int, seconds: float) -> float:
+    """Per cent of a core while so many watch."""
+    with Viewers(daemon, count) as viewers:
+        time.sleep(2)
+        before, events, began = spent(daemon), sum(viewers.events), time.monotonic()
+        time.sleep(seconds)
+        passed = time.monotonic() - began
+        used, told = spent(daemon) - before, sum(viewers.events) - events
+        if count and told < 0.8 * count * passed:
+            raise SystemExit(f"{count} viewers saw {told} events in {passed:.0f} s: the daemon does not keep up")
+    return 100 * used / passed
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Processor time of the daemon while the top talkers are watched.")
+    parser.add_argument("--seconds", type=float, default=8, help="of each measurement (8)")
+    parser.add_argument("--repeat", type=int, default=3, help="of each, in turns (3)")
+    wish = parser.parse_args()
+    print(f"per cent of one core, {TRACKED:,} talkers tracked, 1 Hz{'':12} median   least … most")
+    for churn, what in ((False, "the same talkers"), (True, "a quarter new every second")):
+        with site() as daemon, Talkers(daemon, churn=churn):
+            total = daemon.rest.get("interfaces/lan1/talkers?limit=1")["total"]
+            found: dict[int, list[float]] = {count: [] for count in VIEWERS}
+            for _ in range(wish.repeat):
+                for count in VIEWERS:
+                    found[count].append(share(daemon, count, wish.seconds))
+        for count, values in found.items():
+            median = statistics.median(values)
+            goal = "" if not count else f"< {GOAL:g} {'ok' if median < GOAL else 'MISSED'}"
+            told = f"{count} viewers, {what} ({total:,})"
+            print(f"  {told:62} {median:6.2f}   {min(values):.2f} … {max(values):.2f}   {goal}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Copying a talker table out from under the packets that write into it (bpf/talkers.h)."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from xdpfw.kernel.layouts import TALKER_WAYS
+from xdpfw.kernel.maps import View
+from xdpfw.kernel.port import TALLY_COLUMNS, TalkerTable, Wall
+
+_CHUNK = 16384
+"""Slots that are copied at a time: a megabyte, so that the columns are taken from the cache."""
+_TORN_RETRIES = 3
+
+
+def copy_talkers(buckets: View, cpus: int, epoch: int, wall: Wall) -> TalkerTable:
+    """`buckets`: (n,) BUCKET. A slot that changed hands while it was copied is read again, and at last left out."""
+    live = buckets["way"].reshape(-1)
+    table = TalkerTable.blank((cpus, len(buckets) // cpus, TALKER_WAYS), wall)
+    torn = [_copy(table, live, slice(begin, begin + _CHUNK), epoch) for begin in range(0, len(live), _CHUNK)]
+    again = np.concatenate([np.empty(0, np.intp), *torn])
+    for _ in range(_TORN_RETRIES):
+        torn = [_copy(table, live, slice(slot, slot + 1), epoch) for slot in again.tolist()]
+        again = np.concatenate([np.empty(0, np.intp), *torn])
+    return table
+
+
+def _copy(table: TalkerTable, live: View, at: slice, epoch: int) -> npt.NDArray[np.intp]:
+    """Copy some slots. Answers those that somebody was writing an address into meanwhile; they are empty in the copy.
+
+    The tenure is the slot's sequence number, plus one, so that it is never 0.
+    """
+    slots = live[at]
+    words = slots.view("u8").reshape(len(slots), -1)
+    sequence = slots["sequence"].copy()
+    occupied = slots["epoch"] == epoch
+    for half, word in zip(table.address, words.T, strict=False):
+        half[at] = word
+    table.since[at] = slots["since"]
+    table.last_seen[at] = slots["last_seen"]
+    for column, name in zip(table.counts, TALLY_COLUMNS, strict=False):
+        column[at] = slots[name]
+    torn = (slots["sequence"] != sequence) | (sequence & 1 == 1)
+    whole = occupied & ~torn
+    table.tenure[at] = sequence + 1
+    if not whole.all():
+        table.tenure[at] *= whole
+        for column in table.counts:
+            column[at] *= whole
+    found: npt.NDArray[np.intp] = np.flatnonzero(torn) + at.start
+    return found

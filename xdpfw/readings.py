@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Readings of the interfaces' counters: one a second, kept for some seconds so that rates can be told, and shared by
+everybody who watches."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from xdpfw.clock import SECOND, Clock
+from xdpfw.kernel.port import Kernel, TalkerTable
+from xdpfw.model.errors import NotFound
+from xdpfw.stats.history import History
+from xdpfw.stats.talkers import Counts
+
+WINDOW = 2 * SECOND
+"""Rates are measured over this long, ending now."""
+_SLACK = SECOND // 4
+"""By so much a reading may come too early and still be the one of two seconds ago."""
+_REMEMBERED = 64
+"""Interfaces whose last minutes are kept, those of detached ones included."""
+
+Tally = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One look at one interface at `time` (monotonic ns). Of an earlier one only what rates need is kept: `tenure` and
+    `counts` of its talkers, and no `table`."""
+
+    time: int
+    table: TalkerTable | None
+    tenure: npt.NDArray[np.uint32]
+    counts: list[Counts]
+    tally: Tally
+
+
+class Readings:
+    """Methods block for some milliseconds: call them in a worker thread."""
+
+    def __init__(self, kernel: Kernel, clock: Clock) -> None:
+        self._kernel = kernel
+        self._clock = clock
+        self._kept: dict[str, deque[Reading]] = {}
+        self.histories: dict[str, History] = {}
+
+    def sample(self, names: Sequence[str]) -> None:
+        """Take a reading of each interface; forget those that are not named."""
+        for gone in self._kept.keys() - set(names):
+            self._kept.pop(gone, None)
+        for name in names:
+            try:
+                reading = self.take(name)
+            except NotFound:  # it was detached since the caller looked
+                self._kept.pop(name, None)
+                continue
+            kept = self._kept.setdefault(name, deque())
+            if kept:
+                kept[-1] = replace(kept[-1], table=None)
+            kept.append(reading)
+            while len(kept) > 2 and kept[1].time <= reading.time - WINDOW + _SLACK:
+                kept.popleft()
+            self.histories.setdefault(name, History()).add(reading.time, reading.tally.sum(axis=0))
+        while len(self.histories) > _REMEMBERED:
+            del self.histories[min(self.histories, key=lambda name: self.histories[name].latest)]
+
+    def take(self, name: str) -> Reading:
+        """A look of its own. Raises NotFound unless attached.
+
+        The talkers come first and the interface's tally last; a packet is in the tally before it is in the talker
+        table. So what no tracked talker sent is never negative.
+        """
+        table = self._kernel.read_talkers(name)
+        tally = self._kernel.read_tally(name)
+        return Reading(self._clock.monotonic(), table, table.tenure, table.counts, tally)
+
+    def latest(self, name: str) -> Reading:
+        """The shared reading; before the first one, a look of its own. Raises NotFound unless attached."""
+        kept = self._kept.get(name)
+        return kept[-1] if kept else self.take(name)
+
+    def before(self, name: str, now: int) -> Reading | None:
+        """The latest reading that is at least the window older than `now` (monotonic ns), else the oldest."""
+        kept = [reading for reading in self._kept.get(name, ()) if reading.time < now]
+        old = [reading for reading in kept if now - reading.time >= WINDOW - _SLACK]
+        return old[-1] if old else kept[0] if kept else None
+
+    def forget(self, name: str) -> None:
+        self._kept.pop(name, None)
