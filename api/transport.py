@@ -8,6 +8,7 @@ word and not the client's.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import grp
 import ipaddress
@@ -99,7 +100,8 @@ def unix_socket(path: Path) -> socket.socket:
         sock.bind(os.fspath(path))
         group = group_id()
         if group is not None:
-            os.chown(path, -1, group)
+            with contextlib.suppress(PermissionError):  # not a member: then it is for our own group
+                os.chown(path, -1, group)
         path.chmod(0o660)
         sock.listen(1024)
     except OSError as error:

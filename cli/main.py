@@ -16,6 +16,7 @@ from cli.session import Session
 
 VERBS = {
     "serve": ("daemon", "run the firewall's daemon in the foreground"),
+    "prepare": ("prepare", "make bpffs ready for a daemon that is not root"),
     "attach": ("interfaces", "filter on an interface, now and after every restart"),
     "detach": ("interfaces", "stop filtering on an interface, or on all"),
     "status": ("status", "what the firewall does now, and what is wrong with it"),

@@ -17,10 +17,19 @@ XDPFW = Path(sys.executable).with_name("xdpfw")
 
 
 class Daemon:
-    """`home` takes the state directory, the socket and the log; `arguments` go to `xdpfw serve` as they are."""
+    """`home` takes the state directory, the socket and the log; `arguments` go to `xdpfw serve` as they are. `wrapped`:
+    the command that starts it, such as setpriv."""
 
-    def __init__(self, space: Namespace, home: Path, name: str = "daemon", arguments: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        space: Namespace,
+        home: Path,
+        name: str = "daemon",
+        arguments: tuple[str, ...] = (),
+        wrapped: tuple[str, ...] = (),
+    ) -> None:
         self.space = space
+        self.wrapped = wrapped
         # Begins with the lab's name, so that the janitor knows the pins by it.
         self.instance = f"{home.name}-{name}"
         self.state = home / name
@@ -40,7 +49,7 @@ class Daemon:
         command = ["serve", "--config", "/dev/null", "--socket", str(self.socket)]
         command += ["--state-dir", str(self.state), "--instance", self.instance]
         with self.log.open("ab") as log:
-            self.process = self.space.popen(str(XDPFW), *command, *self.arguments, output=log)
+            self.process = self.space.popen(*self.wrapped, str(XDPFW), *command, *self.arguments, output=log)
 
     def start(self, within: float = 60.0) -> Daemon:
         """Start and wait until it is ready to enforce."""

@@ -13,11 +13,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from xdpfw.kernel import memory
+from xdpfw.kernel.bpffs import user_name
 from xdpfw.kernel.program import PacketProgram
 from xdpfw.model.errors import Conflict, Unavailable, XdpfwError
-from xdpfw.settings import Settings
+from xdpfw.model.reason import Verdict
+from xdpfw.settings import DATABASE, Settings
+from xdpfw.supervisor import Supervisor
 
 log = logging.getLogger("xdpfw.daemon")
+
+
+class AlreadyRuns(Conflict):
+    """Another daemon has this state directory."""
 
 
 def main(settings: Settings) -> int:
@@ -26,29 +33,61 @@ def main(settings: Settings) -> int:
         level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
     memory.keep_at_hand()
+    supervisor = Supervisor(os.environ)
     try:
         with state_dir_lock(settings.state_dir):
             program = PacketProgram.of(settings.state_dir)
             program.prepare()
             from xdpfw.life import serve
 
-            return asyncio.run(serve(settings, program))
-    except Conflict as error:
+            return asyncio.run(serve(settings, program, supervisor))
+    except AlreadyRuns as error:
         log.error("%s", error.detail)
         return 4
+    except Exception as error:
+        if isinstance(error, XdpfwError):
+            log.error("%s", error.detail)
+        else:
+            log.exception("this is a defect")
+        supervisor.status(f"failed: {error}")
+        if not supervisor.told_ready and settings.on_start_failure is Verdict.DROP:
+            shut(settings)
+        return 4 if isinstance(error, Conflict) else 1
+
+
+def shut(settings: Settings) -> None:
+    """The start failed, and nothing shall pass until one succeeds: close what is wanted and has no program."""
+    from xdpfw.hold import Hold
+    from xdpfw.kernel import closed
+    from xdpfw.store.sqlite import wanted_interfaces
+
+    if Hold(settings.state_dir).on:
+        log.warning("everything was detached by hand: nothing is closed")
+        return
+    wanted = wanted_interfaces(settings.state_dir / DATABASE) | dict(settings.attach)
+    try:
+        done = closed.close(wanted, settings.management, settings.instance_name, settings.bpffs)
     except XdpfwError as error:
-        log.error("%s", error.detail)
-        return 1
+        log.error("nothing could be closed, packets pass: %s", error.detail)
+        return
+    for name, outcome in done.items():
+        log.error("on_start_failure is drop: %s is %s", name, outcome)
 
 
 @contextmanager
 def state_dir_lock(path: Path) -> Iterator[None]:
     """One daemon per state directory. The lock goes with the process, however it ends.
 
-    Raises Conflict when another daemon holds it, Unavailable when the directory cannot be made.
+    Raises AlreadyRuns when another daemon holds it, Unavailable when the directory cannot be used.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = path.stat().st_uid
+        if owner != os.geteuid():  # what one user writes there, the other's daemon could not open
+            raise Unavailable(
+                f"the state directory {path} belongs to {user_name(owner)}, and this is {user_name(os.geteuid())}: run "
+                f"the daemon as its owner (the unit does: systemctl start xdpfw), or first chown -R {path}"
+            )
         descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise Unavailable(f"the state directory {path} cannot be used: {error.strerror}; see --state-dir") from error
@@ -56,7 +95,7 @@ def state_dir_lock(path: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise Conflict(
+        raise AlreadyRuns(
             f"another daemon runs with the state directory {path}; give this one its own --state-dir"
         ) from None
     finally:

@@ -25,6 +25,8 @@ class Interfaces:
         self._kernel = kernel
         self.desired: dict[str, AttachMode] = dict(desired)
         self.attached: dict[str, Attachment] = {}
+        self.closed: frozenset[str] = frozenset()
+        """Where nothing passes until the packet program can be attached (the setting `on_start_failure`)."""
         self.errors: dict[str, str] = {}
         self._hold = hold
 
@@ -35,7 +37,9 @@ class Interfaces:
     def refresh(self) -> set[str]:
         """Read what is attached; answers the names that came or went since the last look."""
         before = self.attached
-        self.attached = {attachment.name: attachment for attachment in self._kernel.attachments()}
+        found = self._kernel.attachments()
+        self.attached = {attachment.name: attachment for attachment in found if not attachment.closed}
+        self.closed = frozenset(attachment.name for attachment in found if attachment.closed)
         return {n for n in before.keys() | self.attached.keys() if before.get(n) != self.attached.get(n)}
 
     def reconcile(self) -> set[str]:
@@ -96,9 +100,10 @@ class Interfaces:
         self.errors.pop(name, None)
 
     def detach(self, name: str) -> None:
-        if name in self.attached:
+        if name in self.attached or name in self.closed:
             self._kernel.detach(name)
-            del self.attached[name]
+        self.attached.pop(name, None)
+        self.closed -= {name}
         self.errors.pop(name, None)
 
     def view(self, name: str) -> InterfaceView:
@@ -154,7 +159,10 @@ class Interfaces:
             return f"everything was detached by hand; `xdpfw attach {name}` attaches it again"
         if link is None:
             return f"{name} is not here now; it is attached as soon as it comes back"
-        return self.errors.get(name, "not attached yet")
+        error = self.errors.get(name, "not attached yet")
+        if name in self.closed:
+            return f"{error}; until that is mended only management prefixes pass there (on_start_failure is drop)"
+        return error
 
     def _totals(self, name: str) -> tuple[Count | None, Count | None]:
         try:

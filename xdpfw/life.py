@@ -9,30 +9,39 @@ import logging
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from xdpfw.hold import Hold
 from xdpfw.kernel import memory
 from xdpfw.kernel.adapter import RealKernel
 from xdpfw.kernel.program import PacketProgram
-from xdpfw.model.errors import NotFound, XdpfwError
+from xdpfw.model.errors import KernelError, NotFound, XdpfwError
 from xdpfw.model.interface import AttachMode
+from xdpfw.model.reason import Verdict
 from xdpfw.model.requests import WriteOptions
 from xdpfw.service import Firewall
-from xdpfw.settings import Settings
-from xdpfw.store.port import Store
+from xdpfw.settings import DATABASE, Settings
 from xdpfw.store.sqlite import SqliteStore
+from xdpfw.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from api.tls import Certificates
 
 log = logging.getLogger("xdpfw.daemon")
 
 
-async def serve(settings: Settings, program: PacketProgram) -> int:
+WATCHED = 10.0
+"""Seconds between two lines of status for a service manager that keeps no watchdog."""
+
+
+async def serve(settings: Settings, program: PacketProgram, supervisor: Supervisor) -> int:
     """The daemon's life, from sockets to the last signal."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     kernel = RealKernel(settings.instance_name, settings.state_dir, settings.limits, settings.bpffs, program=program)
-    store = SqliteStore(settings.state_dir / "xdpfw.db")
+    store = SqliteStore(settings.state_dir / DATABASE)
     firewall = Firewall(
         kernel,
         store,
@@ -47,47 +56,50 @@ async def serve(settings: Settings, program: PacketProgram) -> int:
     # The kernel side waits for the compiler and the disk, this side for Python imports: side by side.
     loading = asyncio.create_task(firewall.load())
     await asyncio.sleep(0)  # so that its thread is under way before the imports hold this one
-    async with listening(settings, firewall, store), stopping(loading):
+    from xdpfw.listening import listening
+
+    async with listening(settings, firewall, store, supervisor.sockets()) as certificates, stopping(loading):
         await first_of(loading, stop)
         if stop.is_set():
             return 0
         loading.result()
         await attach_wanted(firewall, settings.attach)
+        if settings.on_start_failure is Verdict.DROP:
+            await shut_what_is_open(firewall, kernel, settings)
+        if certificates or supervisor.there:  # else a terminal that closes ends the daemon, as it should
+            loop.add_signal_handler(signal.SIGHUP, reload, firewall, supervisor, certificates)
         upkeep = asyncio.create_task(firewall.run_upkeep())
-        async with stopping(upkeep):
-            log.info("ready: revision %d, %d interfaces attached", firewall.revision, len(firewall.interfaces.attached))
+        async with stopping(upkeep), stopping(asyncio.create_task(report(firewall, supervisor))):
+            log.info("ready: %s", summary(firewall))
+            supervisor.ready(summary(firewall))
             await first_of(upkeep, stop)
             if upkeep.done():
                 upkeep.result()
+        supervisor.stopping()
         await firewall.close(detach=settings.detach_on_exit)
         log.info("stopped; %s", "nothing is left attached" if settings.detach_on_exit else "filters stay in force")
     return 0
 
 
-@asynccontextmanager
-async def listening(settings: Settings, firewall: Firewall, store: Store) -> AsyncIterator[None]:
-    """Serve HTTP on the sockets of the settings while the body runs."""
-    from api.app import create_app
-    from api.auth import Tokens
-    from api.server import server
-    from api.tls import Certificates, TlsFiles
-    from api.transport import tcp_socket, unix_socket
+def summary(firewall: Firewall) -> str:
+    names = ", ".join(sorted(firewall.interfaces.attached))
+    return f"revision {firewall.revision}, filtering on {names or 'no interface'}"
 
-    certificates = None
-    if settings.listen and settings.tls_cert and settings.tls_key:
-        certificates = Certificates(TlsFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca))
-    sockets = [unix_socket(settings.socket)]
-    if settings.listen:
-        sockets.append(tcp_socket(settings.listen))
-    http = server(create_app(firewall, Tokens(store), names=settings.names), tls=certificates)
-    serving = asyncio.create_task(http.serve(sockets=sockets))
-    log.info("listening on %s%s", settings.socket, f" and {settings.listen}" if settings.listen else "")
-    try:
-        yield
-    finally:
-        http.should_exit = True
-        await serving
-        settings.socket.unlink(missing_ok=True)
+
+def reload(firewall: Firewall, supervisor: Supervisor, certificates: Certificates | None) -> None:
+    """SIGHUP: files that were replaced are read again."""
+    supervisor.reloading()
+    if certificates:
+        certificates.reload()
+    supervisor.ready(summary(firewall))
+
+
+async def report(firewall: Firewall, supervisor: Supervisor) -> None:
+    """Tell the service manager that the loop turns and that the thread which writes does its work, until cancelled."""
+    while supervisor.there:
+        await firewall.writer.call(lambda: None)
+        supervisor.alive(summary(firewall))
+        await asyncio.sleep(supervisor.watchdog / 3 if supervisor.watchdog else WATCHED)
 
 
 @asynccontextmanager
@@ -121,7 +133,26 @@ async def attach_wanted(firewall: Firewall, wanted: tuple[tuple[str, AttachMode]
             await firewall.want(name, mode)
             log.warning("there is no interface %s now; it is attached as soon as it comes", name)
             firewall.to_attach.pop(name, None)
+        except KernelError as error:
+            await firewall.want(name, mode)  # what the kernel or the compiler lacks may come
+            firewall.to_attach.pop(name, None)
+            log.error("%s is not attached: %s", name, error.detail)
         except XdpfwError as error:
             # Not ready until somebody attaches it, or says that it need not be.
             firewall.to_attach[name] = f"not attached: {error.detail}"
             log.error("%s is not attached: %s", name, error.detail)
+
+
+async def shut_what_is_open(firewall: Firewall, kernel: RealKernel, settings: Settings) -> None:
+    """What is wanted and could not be attached: nothing passes there until it can be."""
+    interfaces = firewall.interfaces
+    async with firewall.writer.lock:
+        wanted = dict(settings.attach) | interfaces.desired
+        for name in interfaces.attached:
+            wanted.pop(name, None)
+        if not wanted or interfaces.held:
+            return
+        done = await firewall.writer.call(kernel.shut, wanted, settings.management)
+        await firewall.writer.call(interfaces.refresh)
+    for name, outcome in done.items():
+        log.error("on_start_failure is drop: %s is %s", name, outcome)

@@ -21,9 +21,11 @@ from xdpfw.model.errors import InvalidInput
 from xdpfw.model.interface import AttachMode
 from xdpfw.model.limits import LEAST_VECTORS, MOST_VECTORS, Limits
 from xdpfw.model.prefix import Prefix
+from xdpfw.model.reason import Verdict
 
 DEFAULT_CONFIG = Path("/etc/xdpfw/xdpfw.toml")
 DEFAULT_STATE_DIR = Path("/var/lib/xdpfw")
+DATABASE = "xdpfw.db"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 # What may follow "xdpfw-" in the name of a directory of bpffs, which allows no dots.
 _INSTANCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
@@ -39,7 +41,8 @@ class InvalidSettings(InvalidInput):
 class Settings:
     """`listen`: host:port of the TCP listener, None for no TCP; other than on the loopback only with `tls_cert` and
     `tls_key`. `names`: host names under which it may be called. `management`: prefixes that a change may not cut off by
-    accident; `protect_ssh`: the same for the peers of established ssh connections."""
+    accident; `protect_ssh`: the same for the peers of established ssh connections. `on_start_failure`: what becomes of
+    packets on interfaces that have no program yet when the daemon cannot start."""
 
     listen: str | None = "127.0.0.1:8484"
     names: tuple[str, ...] = ()
@@ -52,6 +55,7 @@ class Settings:
     bpffs: Path = Path("/sys/fs/bpf")
     attach: tuple[tuple[str, AttachMode], ...] = ()
     detach_on_exit: bool = False
+    on_start_failure: Verdict = Verdict.PASS
     limits: Limits = field(default_factory=Limits)
     log_level: str = "info"
     management: tuple[Prefix, ...] = ()
@@ -181,6 +185,12 @@ def _log_level(key: str, value: Any) -> str:
     return str(value)
 
 
+def _verdict(key: str, value: Any) -> Verdict:
+    if value not in list(Verdict):
+        raise InvalidSettings(f"{key}: pass or drop is wanted, not {value!r}")
+    return Verdict(value)
+
+
 def _management(key: str, value: Any) -> tuple[Prefix, ...]:
     try:
         return tuple(Prefix.parse(text) for text in _texts(key, value))
@@ -218,6 +228,7 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "bpffs": lambda key, value: Path(_text(key, value)),
     "attach": lambda key, value: tuple(parse_attach(text) for text in _texts(key, value)),
     "detach_on_exit": _flag,
+    "on_start_failure": _verdict,
     "limits": _limits,
     "log_level": _log_level,
     "management": _management,

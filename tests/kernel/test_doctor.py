@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.wire import make_pair
-from xdpfw.kernel import bpffs, doctor, source
+from xdpfw.kernel import bpffs, capabilities, doctor, source
 from xdpfw.kernel import compile as compiling
 from xdpfw.kernel.port import Check
 from xdpfw.model.errors import KernelError
@@ -45,7 +45,7 @@ def test_every_complaint_says_what_it_means_and_what_mends_it(monkeypatch: pytes
         raise KernelError("refused")
 
     monkeypatch.setattr(doctor, "kernel_version", lambda: (5, 4))
-    monkeypatch.setattr(doctor, "_status_field", lambda _: "0")
+    monkeypatch.setattr(capabilities, "_held", lambda: 0)
     monkeypatch.setattr(doctor, "KernelClock", refuse)
     monkeypatch.setattr(bpffs, "ensure_mounted", refuse)
     monkeypatch.setattr(doctor.libbpf, "version", lambda: "v0.5")

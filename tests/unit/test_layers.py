@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "xdpfw.store": ("xdpfw.store", "xdpfw.policy", "xdpfw.model", "xdpfw.clock"),
     "xdpfw.daemon": ("xdpfw",),
     "xdpfw.life": ("xdpfw", "api"),
+    "xdpfw.listening": ("xdpfw", "api"),
     "xdpfw": ("xdpfw",),
     "api": ("api", "xdpfw"),
     "cli": ("cli", "xdpfw"),

@@ -10,6 +10,7 @@ from xdpfw import settings
 from xdpfw.model.interface import AttachMode
 from xdpfw.model.limits import Limits
 from xdpfw.model.prefix import Prefix
+from xdpfw.model.reason import Verdict
 from xdpfw.settings import InvalidSettings, Settings
 
 
@@ -35,6 +36,7 @@ def test_every_field_can_be_set_in_the_file(tmp_path: Path) -> None:
         bpffs = "/mnt/bpf"
         attach = ["eth0", "eth1:native"]
         detach_on_exit = true
+        on_start_failure = "drop"
         log_level = "debug"
         management = ["192.0.2.0/24", "2001:db8::1"]
         protect_ssh = false
@@ -56,6 +58,7 @@ def test_every_field_can_be_set_in_the_file(tmp_path: Path) -> None:
         bpffs=Path("/mnt/bpf"),
         attach=(("eth0", AttachMode.AUTO), ("eth1", AttachMode.NATIVE)),
         detach_on_exit=True,
+        on_start_failure=Verdict.DROP,
         limits=Limits(leaves=1000, talkers=1024),
         log_level="debug",
         management=(Prefix.parse("192.0.2.0/24"), Prefix.parse("2001:db8::1")),
@@ -85,6 +88,7 @@ def test_every_field_can_be_set_in_the_file(tmp_path: Path) -> None:
         ('attach = ["interface0123456"]', "cannot be the name of an interface"),
         ('instance = "../x"', "instance:"),
         ("detach_on_exit = 1", "detach_on_exit: true or false"),
+        ('on_start_failure = "closed"', "on_start_failure: pass or drop"),
         ('log_level = "loud"', "log_level: one of"),
         ('management = ["10.0.0.1/8"]', "did you mean 10.0.0.0/8"),
         ("limits = 5", "limits: a table"),

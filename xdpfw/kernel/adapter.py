@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import platform
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xdpfw.kernel import attach as attaching
-from xdpfw.kernel import libbpf, netlink, takeover
+from xdpfw.kernel import capabilities, closed, libbpf, netlink, takeover
 from xdpfw.kernel.apply import Applier
 from xdpfw.kernel.bpffs import DEFAULT, Pins, remove_tree
 from xdpfw.kernel.clock import KernelClock
@@ -31,7 +31,7 @@ from xdpfw.model.errors import MapFull, NotFound, XdpfwError
 from xdpfw.model.feature import Features
 from xdpfw.model.interface import Attachment, AttachMode, ForeignProgram, Link
 from xdpfw.model.limits import Limits
-from xdpfw.model.prefix import FAMILIES
+from xdpfw.model.prefix import FAMILIES, Prefix
 from xdpfw.policy.match import RuleTables
 from xdpfw.policy.ops import Ids, Op
 
@@ -62,6 +62,7 @@ class RealKernel:
     def start(self) -> Started:
         with ExitStack() as opened:
             opened.callback(StateLock(self._state_dir).release)
+            capabilities.check()
             self._pins.prepare()
             self.clock = opened.enter_context(closing(KernelClock(self._wall) if self._wall else KernelClock()))
             self._grace = opened.enter_context(closing(Grace()))
@@ -129,9 +130,14 @@ class RealKernel:
             instance = self._open(name, old)
             state = instance.link_state()
             if state and state[1] and not instance.is_current(self.program, state[0]):
-                fd = self._load(instance)
-                instance.replace(fd)
-                os.close(fd)
+                self._bring_program(instance, state[0])
+
+    def _bring_program(self, instance: Instance, running: int) -> None:
+        if refused := closed.native_refused(running):
+            instance.maps.config["native_error"] = refused
+        fd = self._load(instance)
+        instance.replace(fd)
+        os.close(fd)
 
     def prepare(self, features: Features) -> None:
         _ = self.program.made_for(features).compiled
@@ -187,6 +193,9 @@ class RealKernel:
         self._follow_rename(seen.link)
         instance = self._open(name)
         state = instance.link_state()
+        if state and state[1] == seen.link.index and closed.is_stand_in(state[0]):
+            self._bring_program(instance, state[0])
+            seen, state = netlink.find(name) or seen, instance.link_state()
         if state and state[1] == seen.link.index:
             present = seen.mode_of(state[0])
             fell_back = present is AttachMode.GENERIC and bool(instance.maps.config["native_error"])
@@ -255,9 +264,17 @@ class RealKernel:
         found = []
         for name in self._pins.linked():
             state, seen = link_state(self._pins.link(name)), links.get(name)
-            if state and seen and state[1] == seen.link.index:
+            if not (state and seen and state[1] == seen.link.index):
+                continue
+            if closed.is_stand_in(state[0]):
+                found.append(Attachment(name, state[1], seen.mode_of(state[0]), state[0], closed=True))
+            else:
                 found.append(self._attachment(self._open(name), seen, state[0]))
         return found
+
+    def shut(self, wanted: Mapping[str, AttachMode], management: Iterable[Prefix]) -> dict[str, str]:
+        """Nothing passes on these interfaces until the packet program can be attached; see closed.py."""
+        return closed.close(wanted, management, self.instance, self._pins.root)
 
     def _attachment(self, instance: Instance, seen: netlink.Seen, program: int) -> Attachment:
         mode, refused = seen.mode_of(program), int(instance.maps.config["native_error"])

@@ -13,7 +13,11 @@ in place, and the old number goes last. This module needs neither libbpf nor BCC
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pwd
 import re
+import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +40,9 @@ def ensure_mounted(root: Path = DEFAULT) -> None:
     root.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(["mount", "-t", "bpf", "bpf", str(root)], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise KernelError(f"cannot mount a BPF file system at {root}: {done.stderr.strip()}")
+        raise KernelError(
+            f"cannot mount a BPF file system at {root}: {done.stderr.strip()}; as root: mount -t bpf bpf {root}"
+        )
 
 
 def is_mounted(root: Path = DEFAULT) -> bool:
@@ -63,8 +69,43 @@ class Pins:
         self.base = root / f"xdpfw-{instance}"
 
     def prepare(self) -> None:
-        ensure_mounted(self.root)
-        self.links.mkdir(parents=True, exist_ok=True)
+        """Raises KernelError."""
+        try:
+            ensure_mounted(self.root)
+            self.links.mkdir(parents=True, exist_ok=True)
+            owner = self.base.stat().st_uid
+        except OSError as error:
+            who = user_name(os.geteuid())
+            raise KernelError(
+                f"{error.filename}: {error.strerror}: {who} cannot pin there; run the daemon as root, or have root run "
+                f"`xdpfw prepare {who}` before it starts"
+            ) from error
+        if owner != os.geteuid():  # root's pins in there could not be opened by the next daemon of that user
+            who = user_name(owner)
+            raise KernelError(f"{self.base} belongs to {who}: run the daemon as {who}, or first chown -R {self.base}")
+
+    def hand_over(self, uid: int, gid: int) -> None:
+        """Mount bpffs if need be, and make a daemon of that user able to use this instance's directory in it.
+
+        What is in there changes hands only where it is root's so far: in a directory that the user owned already, there
+        might be links to what is somebody else's. Raises KernelError.
+        """
+        try:
+            ensure_mounted(self.root)
+            mode = stat.S_IMODE(self.root.stat().st_mode)
+            self.root.chmod(mode | 0o111)  # to be passed through; systemd mounts it for root alone
+            with contextlib.suppress(FileExistsError):
+                self.base.mkdir(mode=0o700)
+            owner = self.base.lstat().st_uid
+            if owner not in (0, uid):
+                raise KernelError(
+                    f"{self.base} belongs to {user_name(owner)}; it is left alone: look what is in it, remove it, or "
+                    "choose another --instance"
+                )
+            if owner != uid:
+                _give(self.base, uid, gid)
+        except OSError as error:
+            raise KernelError(f"{error.filename or self.base}: {error.strerror}; be root") from error
 
     @property
     def links(self) -> Path:
@@ -105,21 +146,43 @@ class Pins:
         return True
 
     def remove(self) -> None:
-        """Everything of this instance, the links first."""
+        """Everything of this instance, the links first. A directory that root made for a daemon of another user
+        stays, empty: that user could not make it again."""
         for name in self.linked():
             self.unpin_link(name)
-        remove_tree(self.base)
+        for child in _children(self.base):
+            remove_tree(child)
+        if self.base.is_dir() and self.base.stat().st_uid == self.root.stat().st_uid:
+            self.base.rmdir()
+
+
+def _give(path: Path, uid: int, gid: int) -> None:
+    """The directory last: until then its contents are out of the user's reach."""
+    for child in _children(path):
+        if child.is_symlink():
+            continue
+        if child.is_dir():
+            _give(child, uid, gid)
+        else:
+            os.lchown(child, uid, gid)
+    os.lchown(path, uid, gid)
+
+
+def user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
 
 
 def remove_tree(path: Path) -> None:
-    """bpffs holds nothing but directories and pins."""
-    for child in _children(path):
-        if child.is_dir():
+    """A directory of bpffs with all that is in it, or a pin."""
+    if path.is_dir() and not path.is_symlink():
+        for child in _children(path):
             remove_tree(child)
-        else:
-            child.unlink()
-    if path.is_dir():
         path.rmdir()
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _children(path: Path) -> Iterator[Path]:

@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from xdpfw.kernel import bpffs, ethtool, libbpf, netlink, source
+from xdpfw.kernel import bpffs, capabilities, ethtool, libbpf, netlink, source
 from xdpfw.kernel.clock import KernelClock
 from xdpfw.kernel.compile import find_interpreter
 from xdpfw.kernel.maps import possible_cpus
@@ -20,9 +20,6 @@ from xdpfw.model.errors import KernelError
 OLDEST, RECOMMENDED = (5, 15), (6, 1)
 LIBBPF_OLDEST = (1, 0)
 NATIVE_WITHOUT_FRAGS_MTU = 3498
-
-_NET_ADMIN, _SYS_ADMIN = 12, 21
-_CAPABILITIES = {_NET_ADMIN: "CAP_NET_ADMIN", 38: "CAP_PERFMON", 39: "CAP_BPF"}
 
 # Drivers with native XDP, as of Linux 6.12 (those that implement ndo_bpf).
 _NATIVE = frozenset(
@@ -67,25 +64,11 @@ def _kernel() -> Check:
 
 
 def _capabilities() -> Check:
-    held = int(_status_field("CapEff"), 16)
-    missing = [name for bit, name in _CAPABILITIES.items() if not held >> bit & 1]
-    if not missing or (held >> _SYS_ADMIN & 1 and held >> _NET_ADMIN & 1):
+    missing = capabilities.missing()
+    if not missing:
         return Check("capabilities", True, "all that are needed")
-    return Check(
-        "capabilities",
-        False,
-        f"missing {', '.join(missing)}",
-        "Programs cannot be loaded or attached.",
-        "Run as root, or give the service these capabilities (AmbientCapabilities= in its unit).",
-    )
-
-
-def _status_field(name: str) -> str:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        key, _, value = line.partition(":")
-        if key == name:
-            return value.strip()
-    return "0"
+    meaning = "Programs cannot be loaded or attached."
+    return Check("capabilities", False, f"missing {', '.join(missing)}", meaning, capabilities.MEND)
 
 
 def _bpf() -> list[Check]:

@@ -43,13 +43,15 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """Our program on an interface. `mode` is native or generic; `warning` tells why auto fell back, if it did."""
+    """Our program on an interface. `mode` is native or generic; `warning` tells why auto fell back, if it did.
+    `closed`: it is the stand-in that drops until the packet program can be attached."""
 
     name: str
     index: int
     mode: AttachMode
     program_id: int
     warning: str = ""
+    closed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

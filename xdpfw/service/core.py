@@ -150,10 +150,12 @@ class Core:
         return edit.sets
 
     async def close(self, *, detach: bool = False) -> None:
-        """Stop. Filters stay in force, unless `detach`: then nothing of this instance is left in the kernel."""
+        """Stop. Filters stay in force, unless `detach`: then nothing of this instance is left in the kernel; neither
+        is it where nothing is attached or wanted, because tables that no program reads are memory for nothing."""
         self.hub.close()
-        if self._writer:
+        if self._writer and self._interfaces:
             await self._writer.close()
+            idle = not self._interfaces.desired and not self._interfaces.attached
             async with self._writer.lock:
-                await asyncio.to_thread(self.kernel.stop, detach)
+                await asyncio.to_thread(self.kernel.stop, detach or idle)
         self.store.close()

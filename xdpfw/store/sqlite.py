@@ -267,6 +267,15 @@ class SqliteStore:
             self._db.execute("DELETE FROM tokens WHERE id = ?", (id,))
 
 
+def wanted_interfaces(path: Path) -> dict[str, AttachMode]:
+    """What the database wants attached, read beside everything else; empty when it cannot be read."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+            return {name: AttachMode(mode) for name, mode in db.execute("SELECT name, mode FROM interfaces")}
+    except (sqlite3.Error, ValueError):
+        return {}
+
+
 @dataclass(frozen=True, slots=True)
 class _Marks:
     """How far a transaction has got: rows in the overlays, first numbers of texts that are not saved."""
