@@ -24,6 +24,9 @@ PATCH_LIMIT = 8 << 20
 BULK_LIMIT = 128 << 20
 """A million IPv6 prefixes in full spelling are 44 MB as text, about 110 MB as NDJSON with a comment."""
 
+REPLAY_LIMIT = 4 << 30
+"""Captures are judged while they arrive: none of it is kept."""
+
 CHUNK = 1 << 20
 
 Form = Literal["text", "json", "ndjson"]
@@ -107,7 +110,7 @@ def _limited(request: Request, limit: int) -> Callable[[], Coroutine[Any, Any, A
     return receive
 
 
-async def _chunks(request: Request, limit: int) -> AsyncIterator[bytes]:
+async def chunks(request: Request, limit: int) -> AsyncIterator[bytes]:
     """Raises TooLarge, and ClientDisconnect when the body is cut off."""
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
@@ -123,7 +126,7 @@ async def _chunks(request: Request, limit: int) -> AsyncIterator[bytes]:
 async def read_model(request: Request, model: type[Model], limit: int) -> Model:
     """A JSON body that may be large: read and validated beside the event loop, which goes on serving others."""
     check_type(request, {"application/json"})
-    body = b"".join([chunk async for chunk in _chunks(request, limit)])
+    body = b"".join([chunk async for chunk in chunks(request, limit)])
     try:
         return await asyncio.to_thread(model.model_validate_json, body)
     except ValidationError as error:
@@ -135,7 +138,7 @@ async def read_model(request: Request, model: type[Model], limit: int) -> Model:
 async def read_json(request: Request, limit: int) -> Any:
     """A JSON body of any form, read beside the event loop. Raises Unreadable."""
     check_type(request, {"application/json"})
-    body = b"".join([chunk async for chunk in _chunks(request, limit)])
+    body = b"".join([chunk async for chunk in chunks(request, limit)])
     try:
         return await asyncio.to_thread(json.loads, body)
     except (ValueError, RecursionError) as error:
@@ -148,7 +151,7 @@ async def read_spooled(request: Request, limit: int) -> bytes:
     start = bytearray()
     with contextlib.ExitStack() as stack:
         file: IO[bytes] | None = None
-        async for chunk in _chunks(request, limit):
+        async for chunk in chunks(request, limit):
             start += chunk
             if len(start) >= CHUNK:
                 file = file or stack.enter_context(tempfile.TemporaryFile(prefix="xdpfw-"))

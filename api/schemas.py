@@ -19,13 +19,14 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from xdpfw.model import texts
+from xdpfw.frames.build import LONGEST
+from xdpfw.model import rule_form, texts
 from xdpfw.model.errors import InvalidInput
 from xdpfw.model.interface import AttachMode
 from xdpfw.model.policy import DEFAULT_ORIGIN
-from xdpfw.model.prefix import Prefix
+from xdpfw.model.prefix import Prefix, parse_address
 from xdpfw.model.reason import Verdict
-from xdpfw.model.rule import Mode
+from xdpfw.model.rule import Fragment, Mode
 
 
 def _prefix(value: Any) -> Prefix:
@@ -147,6 +148,64 @@ class PolicyPatch(Body):
         description="What passes under default drop beside IP and ARP",
         examples=[["0x88cc"]],
     )
+
+
+def _address(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise PydanticCustomError("address_type", 'an address is text, such as "203.0.113.7"')
+    try:
+        return parse_address(value)
+    except InvalidInput as error:
+        raise PydanticCustomError("address", "{detail}", {"detail": error.detail}) from None
+
+
+def _flags(value: Any) -> int | None:
+    """Flags that are set, by name, or as the number in the header."""
+    return value if value is None or _is_octet(value) else rule_form.tcp_flags(value).value
+
+
+def _type(value: Any) -> int | None:
+    """A number: a name may mean one type of ICMP and another of ICMPv6."""
+    if value is None or _is_octet(value):
+        return value  # type: ignore[no-any-return]
+    raise ValueError("a type is a number from 0 to 255")
+
+
+def _is_octet(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 255
+
+
+def _protocol(value: Any) -> int | None:
+    return None if value is None else rule_form.protocol(value)
+
+
+_NAMED = {"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 0, "maximum": 255}, {"type": "null"}]}
+AddressText = Annotated[Any, PlainValidator(_address), WithJsonSchema({"type": "string", "examples": ["203.0.113.7"]})]
+Port = Annotated[int, Field(strict=True, ge=0, le=65535)]
+Protocol = Annotated[int | None, PlainValidator(_protocol), WithJsonSchema(_NAMED | {"examples": ["tcp"]})]
+TcpFlags = Annotated[int | None, PlainValidator(_flags), WithJsonSchema(_NAMED | {"examples": ["syn,ack"]})]
+IcmpNumber = Annotated[
+    int | None,
+    PlainValidator(_type),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0, "maximum": 255}, {"type": "null"}]}),
+]
+
+
+class ExplainBody(Body):
+    """A packet: `source` and what else is known of it, or `frame`."""
+
+    source: AddressText | None = None
+    destination: AddressText | None = None
+    protocol: Protocol = None
+    source_port: Port | None = None
+    destination_port: Port | None = None
+    icmp_type: IcmpNumber = None
+    tcp_flags: TcpFlags = None
+    vlan: Annotated[int, Field(strict=True, ge=0, le=4095)] | None = None
+    length: Annotated[int, Field(strict=True, ge=14, le=LONGEST)] | None = None
+    fragment: Fragment = Fragment.NONE
+    interface: Annotated[StrictStr, AfterValidator(rule_form.interface)] | None = None
+    frame: Annotated[StrictStr, Field(max_length=16384, description="Raw bytes in base64")] | None = None
 
 
 class TokenBody(_Timed):

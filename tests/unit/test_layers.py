@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "xdpfw.clock": ("xdpfw.model",),
     "xdpfw.settings": ("xdpfw.model",),
     "xdpfw.policy": ("xdpfw.policy", "xdpfw.model", "xdpfw.clock"),
+    "xdpfw.frames": ("xdpfw.frames", "xdpfw.model"),
     "xdpfw.stats": ("xdpfw.stats", "xdpfw.model", "xdpfw.clock", "xdpfw.kernel.port"),
     "xdpfw.kernel": ("xdpfw.kernel", "xdpfw.policy", "xdpfw.model", "xdpfw.clock"),
     "xdpfw.store": ("xdpfw.store", "xdpfw.policy", "xdpfw.model", "xdpfw.clock"),

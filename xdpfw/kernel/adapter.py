@@ -8,6 +8,7 @@ import platform
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from xdpfw.kernel.grace import Grace
 from xdpfw.kernel.instance import Instance, InterfaceMaps, detach_link, link_state
 from xdpfw.kernel.lock import StateLock
 from xdpfw.kernel.maps import interface_specs, possible_cpus
-from xdpfw.kernel.port import Directory, Judgement, MapFill, Started, TalkerTable
+from xdpfw.kernel.port import Brief, Directory, Judgement, MapFill, Started, TalkerTable
 from xdpfw.kernel.program import PacketProgram
 from xdpfw.kernel.tables import Tables
 from xdpfw.kernel.twin import Twin
@@ -362,11 +363,21 @@ class RealKernel:
 
     def judge(self, frame: bytes, interface: str | None = None) -> Judgement:
         with self._asking:
-            if self._twin is None:
-                self._twin = Twin(self.program, self.tables.descriptors(), self._cpus)
-            rules = self._rules.get(self.tables.generation)
-            number = rules.interfaces.get(interface or "", rules.elsewhere) if rules else 0
-            return self._twin.judge(frame, number)
+            judgement = self._asked().judge(frame, self._vector_of(interface))
+        return replace(judgement, tier=self.tables.tier_of(judgement.leaf))
+
+    def judge_all(self, frames: Sequence[bytes], interface: str | None = None) -> list[Brief]:
+        with self._asking:
+            return list(self._asked().judge_all(frames, self._vector_of(interface)))
+
+    def _asked(self) -> Twin:
+        if self._twin is None:
+            self._twin = Twin(self.program, self.tables.descriptors(), self._cpus)
+        return self._twin
+
+    def _vector_of(self, interface: str | None) -> int:
+        rules = self._rules.get(self.tables.generation)
+        return rules.interfaces.get(interface or "", rules.elsewhere) if rules else 0
 
     def _close_twin(self) -> None:
         with self._asking:

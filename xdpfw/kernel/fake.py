@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from xdpfw.kernel.fake_judge import brief, judge
 from xdpfw.kernel.fake_rules import FakeRules
 from xdpfw.kernel.fake_tables import Tables, Talker, as_ids, directory_of, packed_keys, talker_table
-from xdpfw.kernel.port import TALLY_COLUMNS, Judgement, MapFill, Started, TalkerTable
+from xdpfw.kernel.port import TALLY_COLUMNS, Brief, Judgement, MapFill, Started, TalkerTable
 from xdpfw.model.errors import Conflict, KernelError, MapFull, NotFound
 from xdpfw.model.feature import Feature, Features
 from xdpfw.model.interface import Attachment, AttachMode, ForeignProgram, Link
@@ -30,7 +31,6 @@ from xdpfw.model.limits import Limits
 from xdpfw.model.policy import MAX_SLOTS
 from xdpfw.model.prefix import FAMILIES, HOST_LENGTH, Family
 from xdpfw.model.reason import MAX_REASONS, Reason, Verdict
-from xdpfw.model.rule import Mode
 from xdpfw.policy.ops import (
     ClearLeaves,
     ClearRules,
@@ -46,7 +46,6 @@ from xdpfw.policy.ops import (
     WritePolicy,
     WriteVectors,
 )
-from xdpfw.policy.reference_parse import parse
 
 
 def fake_link(name: str, index: int = 2, *, mtu: int = 1500, driver: str = "veth") -> Link:
@@ -362,25 +361,10 @@ class FakeKernel:
         return {"release": "fake"}
 
     def judge(self, frame: bytes, interface: str | None = None) -> Judgement:
-        """From the tables alone: what they say about the fields that the reference parser finds."""
-        parsed, tables = parse(frame), self.tables
-        rules = tables.rules[tables.generation]
-        if parsed.source is None or parsed.destination is None or parsed.settled is not None:
-            drop = parsed.settled not in (Reason.ARP, Reason.NDP, Reason.NON_IP)
-            return Judgement(Verdict.DROP if drop else Verdict.PASS, int(parsed.settled or 0), False, 0)
-        now = self.clock()
-        leaf = tables.find(parsed.source.packed)
-        classes = (tables.class_of(leaf, now), tables.class_of(tables.find(parsed.destination.packed), now))
-        row, watching = rules.first_rows(parsed, len(frame), interface, classes)
-        verdict, cause = rules.policy.default, int(Reason.DEFAULT)
-        if row is not None:
-            verdict, cause = rules.verdict(row), MAX_REASONS + rules.slot(row)
-        elif parsed.tail is not None:
-            verdict, cause = Verdict.DROP, int(parsed.tail)
-        monitored = rules.policy.mode is Mode.MONITOR and verdict is Verdict.DROP
-        watched = 0 if watching is None else MAX_REASONS + rules.slot(watching)
-        shown = Verdict.PASS if monitored else verdict
-        return Judgement(shown, cause, monitored, leaf, watched, {"source": str(parsed.source)})
+        return judge(self.tables, frame, interface, self.clock())
+
+    def judge_all(self, frames: Sequence[bytes], interface: str | None = None) -> list[Brief]:
+        return [brief(self.judge(frame, interface)) for frame in frames]
 
     def peers(self) -> list[str]:
         return list(self.peer_addresses)

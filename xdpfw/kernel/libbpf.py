@@ -294,6 +294,26 @@ def test_run(prog_fd: int, frame: bytes, repeat: int = 1) -> tuple[int, int]:
     return options.retval, options.duration
 
 
+class TestRunner:
+    """For one frame after the other: what the calls have in common is made once."""
+
+    def __init__(self, prog_fd: int) -> None:
+        self._fd = prog_fd
+        self._options = _TestRun(repeat=1)
+        self._options.sz = ct.sizeof(self._options)
+        self._reference = ct.byref(self._options)
+        self._call = _library().bpf_prog_test_run_opts
+
+    def run(self, frame: bytes) -> None:
+        """Raises Refused."""
+        self._options.data_in = ct.cast(ct.c_char_p(frame), ct.c_void_p)
+        self._options.data_size_in = len(frame)
+        self._options.data_size_out = 0  # the kernel leaves the last frame's length there
+        ct.set_errno(0)
+        if result := self._call(self._fd, self._reference):
+            raise Refused("running the program", ct.get_errno() or -result)
+
+
 # pins, ids, information
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -141,7 +141,18 @@ class Judgement:
     monitored: bool  # passed, though the policy (in monitor mode) says drop
     leaf: int
     monitored_cause: int = 0  # MAX_REASONS + slot of the rule in monitor mode that would have decided before, or 0
+    tier: str = "none"  # the table in which the source was found: hosts, trie, or none
     fields: dict[str, Any] = field(default_factory=dict)
+
+
+class Brief(NamedTuple):
+    """A judgement in short. `source`: 16 octets, IPv4 as ::ffff:a.b.c.d; empty when the frame has no address.
+    `cause`: as in Judgement, or -1 for a frame that the kernel cannot run."""
+
+    drop: bool
+    cause: int
+    monitored: bool
+    source: bytes
 
 
 class Kernel(Protocol):
@@ -220,6 +231,9 @@ class Kernel(Protocol):
     def judge(self, frame: bytes, interface: str | None = None) -> Judgement:
         """What the tables in force say about a frame that arrives on an interface (None: on one that no rule names),
         without touching any live counter."""
+
+    def judge_all(self, frames: Sequence[bytes], interface: str | None = None) -> list[Brief]:
+        """The same for many frames, some microseconds each."""
 
     def peers(self) -> list[str]:
         """Addresses of established ssh peers of this host (sock_diag, local port 22) and default gateways."""

@@ -158,6 +158,13 @@ class Tables:
         """Note in the directory what is about to be done, or was done, to prefixes."""
         self.maps["directory"].write(leaves, directory_rows(family, keys, state))
 
+    def tier_of(self, leaf: int) -> str:
+        """Which table led to a leaf."""
+        if not leaf:
+            return "none"
+        [record] = self.maps["directory"].read(np.array([leaf]))
+        return "hosts" if record["length"] == HOST_LENGTH[int(record["family"])] else "trie"  # type: ignore[index]
+
     def directory_now(self) -> Directory:
         found = self.listed(layouts.LIVE)
         return Directory(

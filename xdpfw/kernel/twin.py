@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from xdpfw.kernel import libbpf
+from xdpfw.kernel import layouts, libbpf
 from xdpfw.kernel.instance import InterfaceMaps
 from xdpfw.kernel.maps import TRACE_SPEC, Map, interface_specs, shared_specs
-from xdpfw.kernel.port import Judgement
+from xdpfw.kernel.port import Brief, Judgement
 from xdpfw.kernel.program import PacketProgram
 from xdpfw.model.errors import InvalidInput
 from xdpfw.model.limits import Limits
@@ -20,6 +20,9 @@ from xdpfw.model.reason import Reason, Verdict
 
 ETHERNET_BYTES = 14
 FRAGMENTS = ("none", "first", "later")
+_PACKET = layouts.TRACE.fields["packet"][1]  # type: ignore[index]
+SOURCE = slice(_PACKET, _PACKET + 16)
+VERSION = _PACKET + layouts.PACKET.fields["version"][1]  # type: ignore[index]
 COUNTERS = ("leaf_counters", "rule_counters")
 _SMALL = Limits(leaves=1, talkers=4)
 
@@ -28,6 +31,8 @@ class Twin:
     def __init__(self, program: PacketProgram, shared: Mapping[str, int], cpus: int) -> None:
         self._own = InterfaceMaps.create(interface_specs(_SMALL, cpus), cpus)
         self._trace = Map.create(TRACE_SPEC)
+        self._octets = memoryview(self._trace.view.view("u1").reshape(-1).data)
+        self._words = self._octets.cast("I")
         private = {spec.name: spec for spec in shared_specs(_SMALL, cpus)}
         self._counters = {name: Map.create(private[name]) for name in COUNTERS}
         descriptors = {
@@ -38,14 +43,34 @@ class Twin:
         }
         self._program, _ = libbpf.prog_load("xdp_twin", program.twin.link(descriptors), frags=program.frags)
 
+    def judge_all(self, frames: Iterable[bytes], interface_vector: int) -> Iterator[Brief]:
+        """One at a time, as on an interface with this vector."""
+        self._stand_on(interface_vector)
+        runner = libbpf.TestRunner(self._program)
+        decision, octets = self._words, self._octets
+        for frame in frames:
+            if len(frame) < ETHERNET_BYTES:
+                yield Brief(True, Reason.SHORT_ETHERNET, False, b"")
+                continue
+            try:
+                runner.run(frame)
+            except libbpf.Refused:
+                yield Brief(False, -1, False, b"")
+                continue
+            source = bytes(octets[SOURCE]) if octets[VERSION] else b""
+            yield Brief(bool(decision[0]), decision[2], bool(decision[1]), source)
+
+    def _stand_on(self, interface_vector: int) -> None:
+        for generation in (0, 1):
+            self._own.write_vector(generation, interface_vector)
+
     def judge(self, frame: bytes, interface_vector: int) -> Judgement:
         """As on an interface with this vector. One at a time. Raises InvalidInput for a frame that is longer than the
         kernel can run."""
         if len(frame) < ETHERNET_BYTES:
             # Drivers never hand on such a frame, and the kernel refuses to run one.
             return Judgement(Verdict.DROP, Reason.SHORT_ETHERNET, False, 0)
-        for generation in (0, 1):
-            self._own.write_vector(generation, interface_vector)
+        self._stand_on(interface_vector)
         try:
             libbpf.test_run(self._program, frame)
         except libbpf.Refused as error:

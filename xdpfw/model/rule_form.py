@@ -199,7 +199,7 @@ def _match(reader: _Reader, document: Any, at: str) -> Match:
         vlan=values("vlan", _vlan),
         length=values("length", _range("a frame's length", MAX_LENGTH)),
         fragment=values("fragment", _choice(Fragment, "none, first or later")),
-        interfaces=values("interfaces", _interface),
+        interfaces=values("interfaces", interface),
     )
     for fault, needed, name in _impossible(match):
         reader.fault(f"{at}/{name}", f"{fault}: this can match nothing unless protocol has {needed}")
@@ -312,7 +312,7 @@ def _vlan(value: Any) -> Range:
     return Range(UNTAGGED, UNTAGGED) if value == "none" else _range("a VLAN id (or none)", 4095)(value)
 
 
-def _interface(value: Any) -> str:
+def interface(value: Any) -> str:
     if not isinstance(value, str) or not INTERFACE.fullmatch(value) or len(value.encode("utf-8", "replace")) > 15:
         raise ValueError(f"{_shown(value)} cannot be the name of an interface")
     return value

@@ -188,6 +188,59 @@ class AddressView:
 
 
 @dataclass(frozen=True, slots=True)
+class ExplainView:
+    """What the packet path says about one frame. `watching`: the rule in monitor mode that would have decided before.
+    `matches`: entries that contain the source. `tier`: the table that led to its entry."""
+
+    verdict: str
+    reason: str
+    rule: str | None
+    because: str
+    monitored: bool
+    watching: str | None
+    matches: list[MatchView]
+    destination_matches: list[MatchView]
+    tier: str
+    packet: dict[str, int | str | None]
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One source in a replay; null: of those beyond the number that is kept apart, and frames without an address."""
+
+    address: str | None
+    passed: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayView:
+    """Packets of a capture by verdict. `skipped`: not Ethernet, or longer than the kernel runs."""
+
+    packets: int
+    passed: int
+    dropped: int
+    monitored: int
+    skipped: int
+    reasons: dict[str, int]
+    sources: list[Share]
+    distinct_sources: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedPacket:
+    """`packet`: its number in the capture, from 1 on."""
+
+    packet: int
+    verdict: str
+    reason: str
+    rule: str | None
+    source: str | None
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyView:
     """`ethertypes` ("0x88cc"): what passes under default drop beside IP and ARP."""
 

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from xdpfw.service.entries import EntryUseCases
-from xdpfw.service.sight import SightUseCases
+from xdpfw.service.explain import ExplainUseCases
 from xdpfw.service.upkeep import Upkeep
 
 
-class Firewall(EntryUseCases, SightUseCases, Upkeep):
+class Firewall(EntryUseCases, ExplainUseCases, Upkeep):
     """Everything that the REST API offers, and what the daemon does by itself (`run_upkeep`)."""
