@@ -25,7 +25,7 @@ BULK_LIMIT = 128 << 20
 """A million IPv6 prefixes in full spelling are 44 MB as text, about 110 MB as NDJSON with a comment."""
 
 REPLAY_LIMIT = 4 << 30
-"""Captures are judged while they arrive: none of it is kept."""
+"""Captures are judged while they arrive, and none of it is kept, when only totals are asked for."""
 
 CHUNK = 1 << 20
 
@@ -160,6 +160,17 @@ async def read_spooled(request: Request, limit: int) -> bytes:
         if file is None:
             return bytes(start)
         return await asyncio.to_thread(_finish, file, bytes(start))
+
+
+async def spooled(request: Request, limit: int) -> AsyncIterator[bytes]:
+    """A body in pieces once all of it has arrived, for answers that begin before all of it is read: a client that sends
+    before it listens would wait for ever. It lies in a temporary file without a name meanwhile."""
+    with tempfile.TemporaryFile(prefix="xdpfw-") as file:
+        async for chunk in chunks(request, limit):
+            await asyncio.to_thread(file.write, chunk)
+        file.seek(0)
+        while piece := await asyncio.to_thread(file.read, CHUNK):
+            yield piece
 
 
 def _finish(file: IO[bytes], rest: bytes) -> bytes:

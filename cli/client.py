@@ -173,12 +173,26 @@ class Client:
         blocks: Iterable[bytes],
         length: int | None,
         etag: str | None = None,
+        method: str = "PUT",
     ) -> Answer:
-        """PUT a body block by block; without a length it is sent in chunks (RFC 9112, 7.1)."""
+        """Send a body block by block; without a length it is sent in chunks (RFC 9112, 7.1)."""
         headers = {"Content-Type": content_type} | ({"If-Match": etag} if etag else {})
         if length is not None:
             headers["Content-Length"] = str(length)
-        return self._request("PUT", path, query, blocks, headers)
+        return self._request(method, path, query, blocks, headers)
+
+    def exchange(
+        self, path: str, query: Query, content_type: str, blocks: Iterable[bytes], length: int | None
+    ) -> Iterator[bytes]:
+        """POST a body block by block; the lines of the answer."""
+        headers = {"Content-Type": content_type, "Accept": "application/x-ndjson, application/problem+json"}
+        if length is not None:
+            headers["Content-Length"] = str(length)
+        response = self._send("POST", path, query, blocks, headers)
+        if response.status >= 400:
+            raise self._refusal(response)
+        while line := self._guarded(response.readline, sent=True):
+            yield line
 
     def stream(self, path: str, query: Query, accept: str) -> Iterator[bytes]:
         """The body of a GET, block by block."""

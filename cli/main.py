@@ -31,7 +31,10 @@ VERBS = {
     "export": ("transfer", "write the prefixes of a set"),
     "counters": ("status", "passed and dropped packets by reason"),
     "top": ("top", "who is talking: addresses by traffic, dropped traffic included"),
+    "rules": ("rules", "the ordered rules: list, add, edit, move, remove"),
     "policy": ("policy", "default verdict, enforce or monitor"),
+    "explain": ("explain", "what becomes of a packet, and why"),
+    "replay": ("explain", "what would become of the packets of a capture"),
     "set": ("sets", "create, describe and delete sets"),
     "token": ("tokens", "access tokens for TCP"),
 }

@@ -6,7 +6,7 @@ _xdpfw_interfaces() { local path; for path in /sys/class/net/*; do echo "${path#
 
 _xdpfw() {
     local cur=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb='' words='' at
-    local verbs="serve prepare attach detach status doctor block unblock allow unallow list show import export counters top policy set token"
+    local verbs="serve prepare attach detach status doctor block unblock allow unallow list show import export counters top rules policy explain replay set token"
     for ((at = 1; at < COMP_CWORD; at++)); do
         case ${COMP_WORDS[at]} in
             --socket | --url | --timeout) ((at++)) ;;
@@ -19,7 +19,7 @@ _xdpfw() {
         --sort) words="bytes packets bps pps" ;;
         --of) words="total passed dropped" ;;
         --role) words="read write admin" ;;
-        --attach) words=$(_xdpfw_interfaces) ;;
+        --attach | --interface) words=$(_xdpfw_interfaces) ;;
         --format) words="text json ndjson" ;;
         --socket | --config | --state-dir | --bpffs) COMPREPLY=($(compgen -f -- "$cur")); return ;;
     esac
@@ -33,6 +33,8 @@ _xdpfw() {
             list | export) words=$(_xdpfw_sets) ;;
             import) if ((COMP_CWORD - at > 1)); then COMPREPLY=($(compgen -f -- "$cur")); return; fi; words=$(_xdpfw_sets) ;;
             prepare) COMPREPLY=($(compgen -u -- "$cur")); return ;;
+            rules) words="list add edit move remove pass drop limit" ;;
+            replay) COMPREPLY=($(compgen -f -- "$cur")); return ;;
             policy) words="show default mode pass drop enforce monitor" ;;
             set) words="create describe delete $(_xdpfw_sets)" ;;
             token) words="create list revoke" ;;

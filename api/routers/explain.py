@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import AfterValidator, TypeAdapter
 from starlette.responses import Response, StreamingResponse
 
-from api.bodies import REPLAY_LIMIT, StrictRoute, check_type, chunks
+from api.bodies import REPLAY_LIMIT, StrictRoute, check_type, chunks, spooled
 from api.deps import Service
 from api.params import interface_name
 from api.schemas import ExplainBody
@@ -78,10 +78,9 @@ async def replay(
     """Judged packet by packet by the program and the tables in force, while the body arrives. Packets that are not
     Ethernet are counted as skipped; of those that were cut short in the capture, zeros take the missing place."""
     check_type(request, {*CAPTURES})
-    body = chunks(request, REPLAY_LIMIT)
     if not packets:
-        return await firewall.replay(body, interface)
-    return await _stream(firewall.replay_packets(body, interface))
+        return await firewall.replay(chunks(request, REPLAY_LIMIT), interface)
+    return await _stream(firewall.replay_packets(spooled(request, REPLAY_LIMIT), interface))
 
 
 async def _stream(pages: AsyncIterator[list[ReplayedPacket]]) -> Response:

@@ -64,7 +64,7 @@ def _import(session: Session) -> int:
     # A million prefixes take seconds on a small machine; --timeout still means what it says when it was given.
     session.client.timeout = max(session.client.timeout, _LONG_TIMEOUT) if args.timeout == 30.0 else args.timeout
     form = format_of(args.file, args.format)
-    with _opened(args.file) as file, Progress(session, f"import {args.set}", wanted=args.progress) as progress:
+    with opened(args.file) as file, Progress(session, f"import {args.set}", wanted=args.progress) as progress:
         if args.replace:
             written = _replace(session, file, form, progress, args.origin)
         else:
@@ -73,7 +73,7 @@ def _import(session: Session) -> int:
     return session.outcome(written)
 
 
-def _opened(name: str) -> Any:
+def opened(name: str) -> Any:
     if name == "-":
         return nullcontext(sys.stdin.buffer)
     try:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -35,6 +36,7 @@ def test_every_command_of_the_guide_works(fake: Api, tmp_path: Path) -> None:
     if not shutil.which("curl"):
         lacks("no curl")
     fake.kernel.set_links([fake_link("eth0")])
+    (tmp_path / "attack.pcap").write_bytes(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1))
     (tmp_path / "drop.txt").write_text("192.0.2.0/25 ; from a list\n198.51.100.1\n")
     script = "\n".join(f"{line}\necho" for line in commands()).replace(SOCKET, str(fake.host.socket))
     done = subprocess.run(["bash", "-eu"], input=script, cwd=tmp_path, capture_output=True, text=True, check=True)

@@ -21,7 +21,8 @@ BLOCK = ("PATCH", "/sets/block/entries")
 @pytest.mark.parametrize(
     "argv",
     [
-        [], ["frobnicate"], ["rules"], ["explain"], ["--frobnicate"], ["block"], ["block", "192.0.2.1", "--for", "x"],
+        [], ["frobnicate"], ["rules", "add", "x"], ["explain"], ["--frobnicate"], ["block"],
+        ["block", "192.0.2.1", "--for", "x"],
         ["block", "192.0.2.1", "--forc"], ["attach", "eth0", "--mode", "fast"], ["detach"], ["detach", "a", "--all"],
         ["detach", "a", "--instance", "b"], ["list", "--limit", "3"], ["list", "block", "--limit", "0"],
         ["policy", "default", "reject"], ["set"], ["token", "create"], ["top", "--watch", "1", "--json"],
