@@ -205,11 +205,21 @@ static __always_inline void match(const struct packet *packet, __u32 source_clas
 		for (int i = 1; i < DIMENSIONS; i++)
 			left &= of[i]->summary[half];
 #pragma clang loop unroll(disable)
-		for (__u32 word = half * 64; word < half * 64 + 64 && word < VECTOR_WORDS; word++, left >>= 1) {
-			if (!left)
-				break;
-			if (left & 1 && settle(matching_rows(of, word), enforced ? enforced->word[word] : ~0ULL, word, found))
-				return;
+		for (__u32 eight = 0; eight < 8 && left; eight++) {
+			if (!(left & 0xff)) {
+				left >>= 8;
+				continue;
+			}
+#pragma clang loop unroll(disable)
+			for (__u32 one = 0; one < 8; one++, left >>= 1) {
+				__u32 word = half * 64 + eight * 8 + one;
+
+				if (word >= VECTOR_WORDS)
+					return;
+				if (left & 1 && settle(matching_rows(of, word), enforced ? enforced->word[word] : ~0ULL,
+						       word, found))
+					return;
+			}
 		}
 	}
 }

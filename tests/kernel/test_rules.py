@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
+
 import pytest
 
 from tests import packets as p
@@ -101,3 +104,67 @@ def test_the_largest_program_stays_within_what_verifiers_take(loaded: Loaded) ->
     count = libbpf.prog_info(loaded.kernel._twin._program).verified  # type: ignore[attr-defined]
     print(f"[{count:,} instructions processed with every feature]", end=" ")
     assert 0 < count < MOST_INSTRUCTIONS
+
+
+OLD = [
+    {"id": "a", "match": {"source": "10.0.0.0/8", "protocol": "udp", "destination_ports": 53}, "action": "drop"},
+    {"id": "b", "match": {"source": "!block", "protocol": "tcp", "destination_ports": "80-90"}, "action": "drop"},
+]
+NEW = [
+    {"id": "c", "match": {"source": "192.0.2.0/24", "protocol": "udp", "destination_ports": 54}, "action": "drop"},
+    {"id": "d", "match": {"source": "10.0.0.0/8", "protocol": "tcp", "destination_ports": "70-80"}, "action": "pass"},
+    {"id": "e", "match": {"protocol": "udp"}, "action": "pass"},
+]
+
+
+def test_a_packet_meets_one_list_or_the_other_and_all_of_it(loaded: Loaded) -> None:
+    """While lists flip, each packet has the outcome of one of them, never of a mixture, and what one packet has seen of
+    the new list, no later one misses."""
+    frames = [
+        p.ethernet(p.ip("10.1.2.3", p.udp(4000, 53))),
+        p.ethernet(p.ip("10.1.2.3", p.udp(4000, 54))),
+        p.ethernet(p.ip("192.0.2.7", p.udp(4000, 54))),
+        p.ethernet(p.ip("10.1.2.3", p.tcp(4000, 80))),
+        p.ethernet(p.ip("192.0.2.7", p.tcp(4000, 85))),
+    ]
+    lists = {name: (*DEFAULT_RULES, *parse_rules(rules)) for name, rules in (("old", OLD), ("new", NEW))}
+    loaded.use(
+        rules=(*lists["old"], *lists["new"][2:]), default=Verdict.PASS
+    )  # all features, and all slots, from here on
+    outcomes: dict[str, list[tuple[bool, str | None]]] = {}
+    for name, rules in lists.items():
+        loaded.use(rules=rules)
+        judged = [reference.judge(frame, loaded.sets, loaded.policy, 0) for frame in frames]
+        outcomes[name] = [(each.verdict is Verdict.DROP, each.rule.id if each.rule else None) for each in judged]
+    assert all(old != new for old, new in zip(outcomes["old"], outcomes["new"], strict=True))
+    seen: list[tuple[int, list[bool]]] = []
+    stop, begun = threading.Event(), itertools.count()
+    flips = next(begun)
+
+    def hammer() -> None:
+        while not stop.is_set():
+            before = flips
+            drops = [brief.drop for brief in loaded.kernel.judge_all(frames)]
+            seen.append((flips - before, drops))
+
+    hammering = threading.Thread(target=hammer)
+    hammering.start()
+    try:
+        for _ in range(100):
+            for rules in lists.values():
+                flips = next(begun)
+                loaded.use(rules=rules)
+    finally:
+        stop.set()
+        hammering.join()
+    drops = {name: [drop for drop, _ in each] for name, each in outcomes.items()}
+    assert {tuple(each) for _, each in seen} >= {tuple(each) for each in drops.values()}
+    for meanwhile, each in seen:
+        assert all(each[at] in (drops["old"][at], drops["new"][at]) for at in range(len(frames)))
+        # A flip that was under way, or one that began meanwhile: it divides the frames of a round.
+        divided = (
+            each == drops[before][:at] + drops[after][at:]
+            for at in range(len(frames) + 1)
+            for before, after in (("old", "new"), ("new", "old"))
+        )
+        assert meanwhile > 0 or any(divided)
