@@ -19,6 +19,7 @@ from xdpfw.model.views import (
     HistoryView,
     InterfaceView,
     PolicyView,
+    RulesWritten,
     RuleView,
     SetView,
     Written,
@@ -92,15 +93,6 @@ class TokenAnswer(TokenView):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleAnswer(RuleView):
-    revision: int
-    changed: bool
-    dry_run: bool
-
-
-@dataclass(frozen=True, slots=True)
-class RulesAnswer:
-    items: list[RuleView]
-    total: int
     revision: int
     changed: bool
     dry_run: bool
@@ -186,13 +178,13 @@ def entry_answer(prefix: str, view: EntryView | None, written: EntriesWritten) -
     return EntryAnswer(**shown, **{name: getattr(written, name) for name in names})
 
 
-def marks(response: Response, written: Written | EntriesWritten, *, created: bool = True) -> None:
+def marks(response: Response, written: Written | EntriesWritten | RulesWritten, *, created: bool = True) -> None:
     """The headers of every write; 201 where a resource of its own came to be (`created` False: never)."""
     response.headers["X-Revision"] = str(written.revision)
     response.headers["X-Changed"] = "true" if written.changed else "false"
     if isinstance(written, EntriesWritten):
         response.headers["X-Effective"] = written.effective
-    if created and written.created and not written.dry_run:
+    if created and not isinstance(written, RulesWritten) and written.created and not written.dry_run:
         response.status_code = 201
 
 

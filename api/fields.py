@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 FIELDS: dict[str, tuple[str, Any]] = {
-    "added": ("Distinct prefixes that were not in the set", 1),
+    "added": ("Distinct prefixes that were not in the set; rules with a new id", 1),
     "added_at": ("When its origin claimed it, or changed the claim", "2026-01-02T03:04:05Z"),
     "address": ("IPv4 or IPv6 address; an IPv4-mapped one is its IPv4 address", "203.0.113.7"),
     "at": ("When it was read", "2026-01-02T03:04:05Z"),
@@ -24,6 +24,7 @@ FIELDS: dict[str, tuple[str, Any]] = {
     "done": ("Prefixes that are done", 40_000),
     "driver": ("Driver of the interface", "virtio_net"),
     "dry_run": ("Whether this only tells what would happen", False),
+    "edited": ("Rules that were there and say something else now", 1),
     "effective": ("What becomes of packets from there: drop, pass, conditional or mixed", "drop"),
     "entries": ("Distinct prefixes of both families", 3),
     "entries4": ("IPv4 prefixes", 2),

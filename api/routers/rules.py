@@ -8,14 +8,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import AfterValidator
 
-from api.answers import DELETION, RuleAnswer, RulePage, RulesAnswer, beside, gone, marks, page_of
+from api.answers import DELETION, RuleAnswer, RulePage, beside, gone, marks, page_of
 from api.bodies import PATCH_LIMIT, StrictRoute, read_json
 from api.deps import Service, etag_of
 from api.params import DEFAULT_LIMIT, Cursor, Limit, Options
 from api.rule_schema import PATCH_BODY, RULE_BODY, RULES_BODY
 from xdpfw.model.errors import Fault, InvalidInput
 from xdpfw.model.rule_form import parse_rule, parse_rules, rule_id
-from xdpfw.model.views import RuleView
+from xdpfw.model.views import RulesWritten, RuleView
 from xdpfw.policy.order import Place
 
 router = APIRouter(tags=["rules"], route_class=StrictRoute)
@@ -30,13 +30,13 @@ async def list_rules(firewall: Service, limit: Limit = DEFAULT_LIMIT, cursor: Cu
 
 
 @router.put("/rules", summary="Replace all rules", openapi_extra=RULES_BODY)
-async def replace_rules(request: Request, response: Response, firewall: Service, options: Options) -> RulesAnswer:
+async def replace_rules(request: Request, response: Response, firewall: Service, options: Options) -> RulesWritten:
     """Atomically: a packet meets the old list or the new one. Rules that keep their id keep their counters. Leaving out
     `allow` or `block` is 409 unless forced."""
     rules = parse_rules(await read_json(request, PATCH_LIMIT))
-    views, written = await firewall.put_rules(rules, options)
+    written = await firewall.put_rules(rules, options)
     marks(response, written, created=False)
-    return RulesAnswer(views, len(views), written.revision, written.changed, written.dry_run)
+    return written
 
 
 @router.get("/rules/{id}", summary="One rule", dependencies=[Depends(etag_of("rules/{id}"))])

@@ -64,19 +64,6 @@ ICMP_TYPES = {
 }
 ICMP_NAMES = {value: name for name, value in ICMP_TYPES.items()}
 
-MATCH_FIELDS = (
-    "source",
-    "destination",
-    "protocol",
-    "source_ports",
-    "destination_ports",
-    "icmp_types",
-    "tcp_flags",
-    "vlan",
-    "length",
-    "fragment",
-    "interfaces",
-)
 SHOWN_FIELDS = ("position", "packets", "bytes", "warning")
 """What answers show beside: taken, so that what was read may be sent back, and ignored."""
 RULE_FIELDS = ("id", "enabled", "comment", "match", "action", "mode", "limit", "log", *SHOWN_FIELDS)
@@ -184,23 +171,15 @@ def _rule(reader: _Reader, document: Any, at: str) -> Rule:
 def _match(reader: _Reader, document: Any, at: str) -> Match:
     fields = reader.object(at, document, MATCH_FIELDS)
 
-    def values(name: str, read: Callable[[Any], T]) -> tuple[T, ...]:
-        value = fields.get(name)
-        return () if value is None else reader.list(f"{at}/{name}", value, read)
-
-    match = Match(
-        source=_address(values("source", _address_term)),
-        destination=_address(values("destination", _address_term)),
-        protocol=values("protocol", protocol),
-        source_ports=values("source_ports", _range("a port", 65535)),
-        destination_ports=values("destination_ports", _range("a port", 65535)),
-        icmp_types=values("icmp_types", icmp_type),
-        tcp_flags=values("tcp_flags", tcp_flags),
-        vlan=values("vlan", _vlan),
-        length=values("length", _range("a frame's length", MAX_LENGTH)),
-        fragment=values("fragment", _choice(Fragment, "none, first or later")),
-        interfaces=values("interfaces", interface),
-    )
+    found = {
+        name: reader.list(f"{at}/{name}", fields[name], read)
+        for name, read in _READERS.items()
+        if fields.get(name) is not None
+    }
+    for side in ("source", "destination"):
+        if side in found:
+            found[side] = _address(found[side])  # type: ignore[assignment]
+    match = Match(**found)  # type: ignore[arg-type]
     for fault, needed, name in _impossible(match):
         reader.fault(f"{at}/{name}", f"{fault}: this can match nothing unless protocol has {needed}")
     return match
@@ -371,6 +350,23 @@ def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f"{_shown(value)}: true or false is wanted")
     return value
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "source": _address_term,
+    "destination": _address_term,
+    "protocol": protocol,
+    "source_ports": _range("a port", 65535),
+    "destination_ports": _range("a port", 65535),
+    "icmp_types": icmp_type,
+    "tcp_flags": tcp_flags,
+    "vlan": _vlan,
+    "length": _range("a frame's length", MAX_LENGTH),
+    "fragment": _choice(Fragment, "none, first or later"),
+    "interfaces": interface,
+}
+"""What reads one value of each field of a match."""
+MATCH_FIELDS = tuple(_READERS)
 
 
 def _shown(value: Any) -> str:

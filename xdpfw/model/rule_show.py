@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from xdpfw.model.rule import UNTAGGED, AddressMatch, Flags, IcmpType, Limit, Match, Range, Rule
@@ -25,20 +25,16 @@ def show_rule(rule: Rule) -> dict[str, Any]:
 
 
 def show_match(match: Match) -> dict[str, list[Any]]:
-    shown: dict[str, list[Any]] = {
-        "source": list(_address(match.source)),
-        "destination": list(_address(match.destination)),
-        "protocol": [PROTOCOL_NAMES.get(number, number) for number in match.protocol],
-        "source_ports": [_range(part) for part in match.source_ports],
-        "destination_ports": [_range(part) for part in match.destination_ports],
-        "icmp_types": [_icmp(part) for part in match.icmp_types],
-        "tcp_flags": [_flags(part) for part in match.tcp_flags],
-        "vlan": ["none" if part.first == UNTAGGED else _range(part) for part in match.vlan],
-        "length": [_range(part) for part in match.length],
-        "fragment": [part.value for part in match.fragment],
-        "interfaces": list(match.interfaces),
-    }
-    return {name: values for name, values in shown.items() if values}
+    """The fields that ask something."""
+    shown: dict[str, list[Any]] = {}
+    for name, show in _FIELDS.items():
+        values = getattr(match, name)
+        if values:
+            shown[name] = [show(value) for value in values]
+    for name, side in (("destination", match.destination), ("source", match.source)):
+        if not side.anything:
+            shown = {name: list(_address(side))} | shown
+    return shown
 
 
 def show_limit(limit: Limit) -> dict[str, Any]:
@@ -71,3 +67,17 @@ def _flag_names(bits: int) -> str:
     if bits in (0, ALL_FLAGS):
         return "all" if bits else "none"
     return ",".join(name for name, bit in TCP_FLAGS.items() if bits & bit)
+
+
+_FIELDS: dict[str, Callable[[Any], Any]] = {
+    "protocol": lambda number: PROTOCOL_NAMES.get(number, number),
+    "source_ports": _range,
+    "destination_ports": _range,
+    "icmp_types": _icmp,
+    "tcp_flags": _flags,
+    "vlan": lambda part: "none" if part.first == UNTAGGED else _range(part),
+    "length": _range,
+    "fragment": str,
+    "interfaces": str,
+}
+"""How a value of each field is shown, but for addresses, which come before them."""

@@ -280,6 +280,20 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
+class RulesWritten:
+    """Answer of a replacement of all rules, which are told apart by their ids."""
+
+    revision: int
+    changed: bool
+    added: int
+    removed: int
+    edited: int
+    kept: int
+    total: int
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class EntriesWritten:
     """Answer of a write of entries. `effective`: drop, pass, conditional or mixed; `because` says why, for people."""
 

@@ -169,17 +169,17 @@ def icmp_value(protocol: int, icmp_type: int) -> int:
 
 
 def _flag_values(flags: Sequence[Flags]) -> list[Range]:
-    return _points(n for n in range(256) if any(n & wanted.mask == wanted.value for wanted in flags))
+    return _points(n for n in range(256) if any(n & wanted.mask == wanted.value for wanted in flags)) if flags else []
 
 
 def _spread(values: npt.NDArray[np.uint16], asked: Sequence[Sequence[Range]], pool: _Pool) -> None:
     """Fill in the vector's number for each value of a dimension; a row that asks for no range takes all."""
-    current: Bits = 0
     edges: dict[int, Bits] = {}
+    current = _bits(not ranges for ranges in asked)
     for number, ranges in enumerate(asked):
-        bit = 1 << number
         if not ranges:
-            current |= bit
+            continue
+        bit = 1 << number
         for first, end in _merged(ranges):
             edges[first] = edges.get(first, 0) ^ bit
             edges[end] = edges.get(end, 0) ^ bit
@@ -194,6 +194,8 @@ def _spread(values: npt.NDArray[np.uint16], asked: Sequence[Sequence[Range]], po
 
 def _merged(ranges: Sequence[Range]) -> list[tuple[int, int]]:
     """Disjoint [first, end) in order."""
+    if len(ranges) == 1:
+        return [(ranges[0].first, ranges[0].last + 1)]
     found: list[tuple[int, int]] = []
     for part in sorted(ranges):
         if found and part.first <= found[-1][1]:

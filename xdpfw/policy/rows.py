@@ -36,7 +36,7 @@ def check_rows(rules: Sequence[Rule]) -> None:
     """Raises InvalidInput when the rules need more rows than there are."""
     count = 0
     for number, rule in enumerate(rules):
-        count += sum(1 for _ in _rows(rule)) if rule.enabled else 0
+        count += (1 + _is_mixed(rule.match.source)) * (1 + _is_mixed(rule.match.destination)) * rule.enabled
         if count > MAX_ROWS:
             detail = (
                 f"too many rules: there is room for {MAX_ROWS:,} rows, which rule {number + 1} of {len(rules):,} "
@@ -69,12 +69,19 @@ def features_of(policy: Policy) -> Features:
 
 
 def _rows(rule: Rule) -> Iterator[Row]:
+    if not (_is_mixed(rule.match.source) or _is_mixed(rule.match.destination)):
+        yield Row(rule, rule.match)
+        return
     for source in _sides(rule.match.source):
         for destination in _sides(rule.match.destination):
             yield Row(rule, replace(rule.match, source=source, destination=destination))
 
 
 def _sides(side: AddressMatch) -> tuple[AddressMatch, ...]:
-    if side.sets and side.prefixes:
+    if _is_mixed(side):
         return replace(side, prefixes=()), replace(side, sets=())
     return (side,)
+
+
+def _is_mixed(side: AddressMatch) -> bool:
+    return bool(side.sets and side.prefixes)

@@ -14,7 +14,7 @@ from xdpfw.model.requests import WriteOptions
 from xdpfw.model.rule import Action, Rule
 from xdpfw.model.rule_form import parse_rule
 from xdpfw.model.rule_show import show_rule
-from xdpfw.model.views import RuleView, Written
+from xdpfw.model.views import RulesWritten, RuleView, Written
 from xdpfw.policy.order import Place, placed
 from xdpfw.service.policy import PolicyUseCases
 
@@ -27,12 +27,28 @@ class RuleUseCases(PolicyUseCases):
         views = await self.rules()
         return next((view for view in views if view.id == id), None) or self._no_rule(id)
 
-    async def put_rules(self, rules: Sequence[Rule], opts: WriteOptions) -> tuple[list[RuleView], Written]:
+    async def put_rules(self, rules: Sequence[Rule], opts: WriteOptions) -> RulesWritten:
         """These instead of all that are there. Rules that keep their id keep their counters."""
-        policy, written = await self.change_policy(
-            lambda old: replace(old, rules=tuple(rules)), opts, tag="rules", what="this list of rules"
+        before: list[tuple[Rule, ...]] = []
+
+        def make(old: Policy) -> Policy:
+            before.append(old.rules)
+            return replace(old, rules=tuple(rules))
+
+        _, written = await self.change_policy(make, opts, tag="rules", what="this list of rules")
+        old, new = ({rule.id: rule for rule in each} for each in (before[-1], rules))
+        common = old.keys() & new.keys()
+        edited = sum(old[id] != new[id] for id in common)
+        return RulesWritten(
+            written.revision,
+            written.changed,
+            added=len(new) - len(common),
+            removed=len(old) - len(common),
+            edited=edited,
+            kept=len(common) - edited,
+            total=len(new),
+            dry_run=written.dry_run,
         )
-        return await asyncio.to_thread(self._rule_views, policy), written
 
     async def put_rule(self, rule: Rule, place: Place, opts: WriteOptions) -> tuple[RuleView, Written]:
         """A new rule, or this one instead of the one with its id."""
