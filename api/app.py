@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from fastapi import FastAPI
 
-from api import errors, openapi
+from api import dashboard, errors, openapi
 from api.auth import Tokens, Trust
 from api.gate import Gate
 from api.routers import addresses, entries, explain, health, interfaces, live, metrics, policy, rules, sets, tokens
@@ -33,6 +33,7 @@ def create_app(firewall: Firewall, tokens_: Tokens, *, trust: Trust | None = Non
     app.state.tokens = tokens_
     app.include_router(health.root)
     app.include_router(metrics.root)
+    app.include_router(dashboard.router)
     for module in (health, interfaces, live, sets, entries, addresses, policy, rules, explain, tokens):
         app.include_router(module.router, prefix=BASE)
     errors.install(app)

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.auth import ANONYMOUS, Caller, Role, Tokens, Trust
+from api.dashboard import is_page
 from api.errors import problem_of
 from api.failures import Failures, TooManyFailures
 from api.transport import PEER, source_of
@@ -91,7 +92,7 @@ class Gate:
         _check_origin(headers)
         if peer is not None:
             caller = self.trust.admit(peer)
-        elif scope["path"] in OPEN:
+        elif scope["method"] in SAFE and (scope["path"] in OPEN or is_page(scope["path"])):
             return ANONYMOUS
         else:
             caller = self._bearer(headers, scope["client"][0])

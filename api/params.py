@@ -44,6 +44,7 @@ OriginQuery = Annotated[
     AfterValidator(lambda text: text if text is None else origin(text)),
 ]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="At most so many items")]
+Reasons = Annotated[bool, Query(description="Whether to tell the counts of each reason and rule")]
 Cursor = Annotated[
     str | None, Query(max_length=200, description="`next` of the page before: a position, not a snapshot")
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -50,14 +51,17 @@ class Namespace:
             raise subprocess.CalledProcessError(done.returncode, argv, done.stdout, done.stderr)
         return done.stdout
 
-    def popen(self, *argv: str, output: IO[bytes] | int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
-        """Start in the background. The lab's end ends it."""
+    def popen(
+        self, *argv: str, output: IO[bytes] | int = subprocess.DEVNULL, keep: Sequence[int] = ()
+    ) -> subprocess.Popen[bytes]:
+        """Start in the background. The lab's end ends it. `keep`: descriptors that it inherits."""
         child = subprocess.Popen(
             self.command(*argv),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=Path(__file__).parents[1],
+            pass_fds=keep,
         )
         self.children.append(child)
         return child

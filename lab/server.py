@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -15,6 +16,7 @@ from typing import NoReturn
 from lab import captures, janitor, traffic
 from lab.check import check
 from lab.daemon import XDPFW, Daemon
+from lab.forward import forward
 from lab.network import Network
 from lab.probes import start_services
 from lab.rest import Rest
@@ -30,8 +32,10 @@ The lab is up. Ctrl-C ends it and leaves nothing behind.
 {hosts}
   firewall   {interfaces}: {mode} XDP, MTU {mtu}
 
-  REST       unix socket {socket}, as root, from anywhere on this machine
-             http://{listen}/api/v1 inside the firewall's namespace, with the token {token}
+  live page  http://{page}/      sign in with the token
+             {token}
+  REST       http://{page}/api/v1, with that token
+             unix socket {socket}, as root, without
 
 Try, in another terminal:
 
@@ -47,11 +51,14 @@ Try, in another terminal:
 
   # be client 2; be a caller over TCP
   sudo nsenter --net={client} ping {gateway}
-  sudo nsenter --net={firewall} curl -H 'Authorization: Bearer {token}' http://{listen}/api/v1/status
+  curl -H 'Authorization: Bearer {token}' http://{page}/api/v1/status
 """
 
 REAL_TEXT = """
 Filtering {interface} ({mode} XDP). Ctrl-C detaches and ends; the sets stay in {state}.
+
+  live page  http://{listen}/      sign in with the token
+             {token}
 
   sudo curl --unix-socket {socket} -X PUT http://localhost/api/v1/sets/block/entries/192.0.2.0/24
   sudo curl --unix-socket {socket} http://localhost/api/v1/sets/block/entries/192.0.2.0/24
@@ -92,7 +99,7 @@ def start_traffic(network: Network) -> None:
         captures.replay(replaying.space, "eth0", found, REPLAY_MBPS)
 
 
-def describe(network: Network, daemon: Daemon) -> str:
+def describe(network: Network, daemon: Daemon, page: str) -> str:
     *talking, replaying = network.clients
     hosts = [
         f"  client {each.number}   {each.address4}  {each.address6}  behind {each.interface}: ping, TCP, UDP"
@@ -108,14 +115,13 @@ def describe(network: Network, daemon: Daemon) -> str:
         mode=daemon.rest.get("interfaces/lan1")["mode"],
         mtu=network.mtu,
         socket=janitor.SOCKET_LINK,
-        listen=LISTEN,
+        page=page,
         token=daemon.token("script/server"),
         network=second.network4,
         network6=second.network6,
         xdpfw=XDPFW.relative_to(Path.cwd()) if XDPFW.is_relative_to(Path.cwd()) else XDPFW,
         replay=replaying.number,
         client=second.space.path,
-        firewall=network.firewall.path,
         gateway=second.gateway4,
     )
 
@@ -126,7 +132,7 @@ def run_lab(*, checking: bool) -> int:
         start_traffic(network)
         if checking:
             return check(network, daemon)
-        print(describe(network, daemon), flush=True)
+        print(describe(network, daemon, forward(network.firewall, LISTEN)), flush=True)
         try:
             assert daemon.process is not None
             daemon.process.wait()
@@ -140,9 +146,10 @@ def run_lab(*, checking: bool) -> int:
 def run_real(interface: str, mode: str, state: Path, socket: Path) -> int:
     """On a real interface. The usual socket is where `xdpfw` looks by itself."""
     command = [str(XDPFW), "serve", "--socket", str(socket), "--state-dir", str(state), "--detach-on-exit"]
-    daemon = subprocess.Popen([*command, "--attach", f"{interface}:{mode}"])
+    daemon = subprocess.Popen([*command, "--listen", LISTEN, "--attach", f"{interface}:{mode}"])
+    rest = Rest(socket)
+    token = {}
     try:
-        rest = Rest(socket)
 
         def ready() -> bool:
             if daemon.poll() is not None:
@@ -154,14 +161,16 @@ def run_real(interface: str, mode: str, state: Path, socket: Path) -> int:
 
         eventually(ready, "the daemon is ready", 60)
         view = rest.get(f"interfaces/{interface}")
-        print(
-            REAL_TEXT.format(interface=interface, mode=view["mode"], state=state, socket=socket, xdpfw=XDPFW),
-            flush=True,
-        )
+        token = rest.must("POST", "tokens", {"name": "script/server", "role": "admin", "ttl": "1d"})
+        words = {"interface": interface, "mode": view["mode"], "state": state, "socket": socket, "xdpfw": XDPFW}
+        print(REAL_TEXT.format(**words, listen=LISTEN, token=token["secret"]), flush=True)
         return daemon.wait()
     except Ended:
         return 0
     finally:
+        if token and daemon.poll() is None:
+            with suppress(OSError):
+                rest.call("DELETE", f"tokens/{token['id']}")
         if daemon.poll() is None:
             daemon.terminate()
         daemon.wait()

@@ -67,8 +67,8 @@ class Traffic:
         self._groupings = {names: measured.talkers.grouping for names, measured in self._shared.items()}
         self._shared = {}
 
-    def counters(self, name: str, slots: Slots, *, shared: bool = False) -> CountersView:
-        """Raises NotFound unless attached."""
+    def counters(self, name: str, slots: Slots | None, *, shared: bool = False) -> CountersView:
+        """`slots`: those of the rules; None leaves the reasons out. Raises NotFound unless attached."""
         if shared:
             reading = self._readings.latest(name)
             now, tally = reading.time, reading.tally
@@ -78,18 +78,12 @@ class Traffic:
         totals = tally.sum(axis=0)
         seconds = (now - before.time) / SECOND if before else 0.0
         delta = _less(totals, before.tally.sum(axis=0)) if before else np.zeros_like(totals)
-        rules = {slot: id for id, slot in slots.of.items()}
-        reasons = {
-            _cause_label(cause, rules): ReasonView(*(Count(int(c[i]), int(c[i + 1])) for i in (0, 2, 4)))
-            for cause, c in enumerate(tally)
-            if c.any() or cause - MAX_REASONS in rules
-        }
         return CountersView(
             name,
             _rated(totals[:2], delta[:2], seconds),
             _rated(totals[2:4], delta[2:4], seconds),
             _rated(totals[4:], delta[4:], seconds),
-            reasons,
+            {} if slots is None else _reasons(tally, slots),
             to_datetime(self._wall(now)),
         )
 
@@ -201,6 +195,15 @@ def _sums(parts: Sequence[stats.Columns]) -> Tally:
 
 def _number(rate: float) -> float | None:
     return None if math.isnan(rate) else round(float(rate), 1)
+
+
+def _reasons(tally: Tally, slots: Slots) -> dict[str, ReasonView]:
+    rules = {slot: id for id, slot in slots.of.items()}
+    return {
+        _cause_label(cause, rules): ReasonView(*(Count(int(c[i]), int(c[i + 1])) for i in (0, 2, 4)))
+        for cause, c in enumerate(tally)
+        if c.any() or cause - MAX_REASONS in rules
+    }
 
 
 def _cause_label(cause: int, rules: Mapping[int, str]) -> str:

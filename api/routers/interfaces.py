@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Response
 from api.answers import DELETION, InterfaceAnswer, InterfacePage, beside, gone, marks, page
 from api.bodies import StrictRoute
 from api.deps import Service, etag_of, need_admin
-from api.params import DEFAULT_LIMIT, Cursor, InterfaceName, Limit, Options, Talkers
+from api.params import DEFAULT_LIMIT, Cursor, InterfaceName, Limit, Options, Reasons, Talkers
 from api.schemas import InterfaceBody
 from xdpfw.model.views import CountersView, InterfaceView, TalkersView
 
@@ -55,9 +55,9 @@ async def detach_interface(firewall: Service, name: InterfaceName, options: Opti
 
 
 @router.get("/interfaces/{name}/counters", summary="Counters by reason")
-async def get_counters(firewall: Service, name: InterfaceName) -> CountersView:
+async def get_counters(firewall: Service, name: InterfaceName, reasons: Reasons = True) -> CountersView:
     """Every frame counts once: the reasons sum up to the totals. Rates span the last two seconds."""
-    return await firewall.counters(name)
+    return await firewall.counters(name, reasons=reasons)
 
 
 @router.get("/interfaces/{name}/talkers", summary="Top talkers of one interface")

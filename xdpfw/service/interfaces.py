@@ -10,6 +10,7 @@ from xdpfw.model.errors import NotFound
 from xdpfw.model.interface import AttachMode
 from xdpfw.model.prefix import Address
 from xdpfw.model.requests import TalkerQuery, WriteOptions
+from xdpfw.model.rule import Slots
 from xdpfw.model.views import CountersView, HistoryView, InterfaceView, TalkersView, Written
 from xdpfw.service.core import Core
 from xdpfw.versions import check_match
@@ -74,13 +75,13 @@ class InterfaceUseCases(Core):
         self.traffic.epochs.pop(name, None)
         self.versions.changed("interfaces", f"interfaces/{name}")
 
-    async def counters(self, name: str) -> CountersView:
+    async def counters(self, name: str, *, reasons: bool = True) -> CountersView:
         await self._check_attached(name)
-        return await asyncio.to_thread(self.traffic.counters, name, self.state.policy.slots)
+        return await asyncio.to_thread(self.traffic.counters, name, self._slots(reasons))
 
-    async def all_counters(self) -> list[CountersView]:
+    async def all_counters(self, *, reasons: bool = True) -> list[CountersView]:
         """Of all attached interfaces."""
-        slots = self.state.policy.slots
+        slots = self._slots(reasons)
         names = sorted(self.interfaces.attached)
         return await asyncio.to_thread(lambda: [self.traffic.counters(name, slots) for name in names])
 
@@ -102,16 +103,19 @@ class InterfaceUseCases(Core):
 
         return self.hub.watch(("talkers", name, query), answer, interval)
 
+    def _slots(self, reasons: bool) -> Slots | None:
+        return self.state.policy.slots if reasons else None
+
     def watch_counters(
-        self, name: str | None, interval: float, encode: Callable[[list[CountersView]], bytes]
+        self, name: str | None, reasons: bool, interval: float, encode: Callable[[list[CountersView]], bytes]
     ) -> AsyncGenerator[bytes, None]:
         """Of one interface, or of all that are attached."""
 
         def answer() -> bytes:
             names = [name] if name is not None else sorted(self.interfaces.attached)
-            return encode([self.traffic.counters(n, self.state.policy.slots, shared=True) for n in names])
+            return encode([self.traffic.counters(n, self._slots(reasons), shared=True) for n in names])
 
-        return self.hub.watch(("counters", name), answer, interval)
+        return self.hub.watch(("counters", name, reasons), answer, interval)
 
     async def history(self, name: str | None, window: int, step: int) -> list[HistoryView]:
         """Of one interface, or of all that are attached. In seconds."""
