@@ -135,9 +135,9 @@ function paintCharts() {
   const dateWindow = [(end - SPAN + 1) * 1000, end * 1000];
   for (const [unit, format] of CHARTS) {
     const chart = charts.get(unit);
-    // An empty chart has a scale, too.
-    const top = Math.max(...rows[unit].map((row) => row[1] + row[2] + row[3]), 10);
-    const valueRange = [0, top * 1.1];
+    const peak = Math.max(...rows[unit].map((row) => row[1] + row[2] + row[3]));
+    const valueRange = [0, Math.max(peak, 10) * 1.1];
+    describe(unit, rows[unit], format(peak));
     if (chart) {
       chart.rows = rows[unit];
       chart.graph.updateOptions({ file: rows[unit], dateWindow, valueRange });
@@ -146,6 +146,12 @@ function paintCharts() {
     }
     if (!$(`${unit}-legend`).matches(".held")) legend(unit, format);
   }
+}
+
+// For those who do not see it.
+function describe(unit, rows, peak) {
+  const known = rows.filter((row) => row[1] !== null).length;
+  $(`${unit}-chart`).setAttribute("aria-label", `Passed and dropped in the last ${known} seconds, at most ${peak}`);
 }
 
 export function recolour() {
