@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import threading
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +64,18 @@ def test_check_proves_and_leaves_nothing(tools: None) -> None:
     assert "FAIL" not in done.stdout
 
 
+def check_page(text: str) -> None:
+    """The live page is where the script says, also outside the lab's namespaces, and takes the token beside it."""
+    found = re.search(r"live page +(http://\S+/) .*\n +(\S+)\n", text)
+    assert found, text
+    url, token = found.groups()
+    with urllib.request.urlopen(url, timeout=30) as page:
+        assert b"<title>xdpfw</title>" in page.read()
+    status = urllib.request.Request(f"{url}api/v1/status", headers={"Authorization": f"Bearer {token}"})
+    with urllib.request.urlopen(status, timeout=30) as answer:
+        assert answer.status == 200
+
+
 def test_lab_runs_until_interrupted(tools: None) -> None:
     with running([str(SERVER)]) as (process, lines):
         says(process, lines, "Try, in another terminal")
@@ -74,6 +87,7 @@ def test_lab_runs_until_interrupted(tools: None) -> None:
         rest.must("PUT", f"sets/block/entries/{network}")
         eventually(lambda: rest.get(f"sets/block/entries/{network}")["packets"] > 0, "the lab's traffic is dropped")
         rest.must("DELETE", f"sets/block/entries/{network}")
+        check_page("".join(lines))
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=60) == 0
     assert not list(janitor.NETNS.glob(f"{name}-*"))

@@ -129,7 +129,9 @@ function options(unit, format) {
 
 function paintCharts() {
   if (typeof Dygraph === "undefined") return;
-  const end = Math.floor(Math.max(...inView().map((counters) => Date.parse(counters.at)), 0) / 1000) || Math.floor(Date.now() / 1000);
+  const times = inView().map((counters) => Date.parse(counters.at));
+  // The last second that is known of all.
+  const end = Math.floor((times.length ? Math.min(...times) : Date.now()) / 1000);
   const all = [...series].filter(([name]) => chosen.name === ALL || name === chosen.name).map(([, each]) => each);
   const rows = stacked(all, end);
   const dateWindow = [(end - SPAN + 1) * 1000, end * 1000];
