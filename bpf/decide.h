@@ -11,6 +11,8 @@ struct decision {
 	__u32 cause;     /* enum reason, or MAX_REASONS + slot of the rule */
 	__u32 leaf;
 	__u32 monitored_cause; /* MAX_REASONS + slot of the first rule in monitor mode that matched before, else 0 */
+	__u32 log_rate;  /* of the rule that logs this frame, else 0 */
+	__u32 log_cause; /* which one */
 	__u32 reserved;
 };
 
@@ -22,7 +24,7 @@ struct scratch {
 	struct packet packet;
 	struct decision decision;
 	struct matched found;
-	__u64 reserved[3];
+	__u64 reserved[2];
 };
 _Static_assert(sizeof(struct scratch) == 128, "struct scratch is two cache lines");
 
@@ -60,12 +62,19 @@ static __always_inline void decide_by_rows(const struct packet *packet, const st
 	match(packet, class, generation, control, found);
 	if (MONITORED_RULES) {
 		first = row_at(found->monitored, generation);
-		if (first)
+		if (first) {
 			decision->monitored_cause = MAX_REASONS + first->slot;
+			decision->log_rate = first->log_rate;
+			decision->log_cause = decision->monitored_cause;
+		}
 	}
 	first = row_at(found->row, generation);
 	if (first) {
 		decision->cause = MAX_REASONS + first->slot;
+		if (first->log_rate) {
+			decision->log_rate = first->log_rate;
+			decision->log_cause = decision->cause;
+		}
 		decision->drop = first->action == ACTION_DROP;
 	} else if (packet->tail_fault) {
 		decision->cause = packet->tail_fault;

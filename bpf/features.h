@@ -41,6 +41,9 @@
 #ifndef MANY_ROWS /* more than one word of rows */
 #define MANY_ROWS 0
 #endif
+#ifndef EVENTS
+#define EVENTS 0
+#endif
 #ifndef MONITORED_RULES
 #define MONITORED_RULES 0
 #endif

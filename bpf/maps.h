@@ -98,9 +98,11 @@ enum action {
 /* What a row of the policy does, and where its rule is counted. */
 struct row {
 	__u32 slot;
-	__u32 action; /* enum action */
+	__u32 action;   /* enum action */
+	__u32 log_rate; /* events a second that the rule may log */
+	__u32 reserved;
 };
-_Static_assert(sizeof(struct row) == 8, "struct row");
+_Static_assert(sizeof(struct row) == 16, "struct row");
 
 struct rule_counter {
 	__u64 packets;

@@ -5,6 +5,7 @@
  * parse.h     frame to struct packet (packet.h)
  * decide.h    the verdict: classify.h finds the sets of addresses, match.h the first row of the policy
  * account.h   counts by interface and cause, by leaf, and by talker (talkers.h)
+ * log.h       samples of frames with their verdict, for whoever watches
  * maps.h      the tables, shared with userspace
  * reason.h    why a packet passed or was dropped
  * features.h  which steps this program is compiled for
@@ -14,6 +15,7 @@
 #include "parse.h"
 #include "decide.h"
 #include "account.h"
+#include "log.h"
 #ifdef TWIN
 #include "twin.h"
 #endif
@@ -30,6 +32,8 @@ int xdp_filter(struct xdp_md *ctx)
 	reason = parse(ctx, &frame->packet);
 	decide(&frame->packet, reason, frame);
 	account(&frame->packet, &frame->decision, cpu);
+	if (EVENTS)
+		log_frame(ctx, &frame->packet, &frame->decision, cpu);
 #ifdef TWIN
 	leave_trace(&frame->packet, &frame->decision);
 #endif

@@ -20,11 +20,13 @@ from xdpfw.kernel import capabilities, closed, libbpf, netlink, takeover
 from xdpfw.kernel.apply import Applier
 from xdpfw.kernel.bpffs import DEFAULT, Pins, remove_tree
 from xdpfw.kernel.clock import KernelClock
+from xdpfw.kernel.event_ring import EventRings
 from xdpfw.kernel.grace import Grace
-from xdpfw.kernel.instance import Instance, InterfaceMaps, detach_link, link_state
+from xdpfw.kernel.instance import Instance, detach_link, link_state
+from xdpfw.kernel.instances import Instances
 from xdpfw.kernel.lock import StateLock
 from xdpfw.kernel.maps import interface_specs, possible_cpus
-from xdpfw.kernel.port import Brief, Directory, Judgement, MapFill, Started, TalkerTable
+from xdpfw.kernel.port import Brief, Directory, EventBatch, Judgement, MapFill, Started, TalkerTable, Wish
 from xdpfw.kernel.program import PacketProgram
 from xdpfw.kernel.tables import Tables
 from xdpfw.kernel.twin import Twin
@@ -33,7 +35,6 @@ from xdpfw.model.feature import Features
 from xdpfw.model.interface import Attachment, AttachMode, ForeignProgram, Link
 from xdpfw.model.limits import Limits
 from xdpfw.model.prefix import FAMILIES, Prefix
-from xdpfw.policy.match import RuleTables
 from xdpfw.policy.ops import Ids, Op
 
 _BTF = Path("/sys/kernel/btf/vmlinux")
@@ -49,13 +50,11 @@ class RealKernel:
         self.instance, self._state_dir, self.limits, self._wall = instance, state_dir, limits, wall
         self._pins = Pins(instance, bpffs)
         self._cpus = possible_cpus()
-        self._interface_specs = interface_specs(limits, self._cpus)
+        self._instances = Instances(self._pins, interface_specs(limits, self._cpus), self._cpus)
         self.program = program or PacketProgram.of(state_dir)
-        self._on: dict[str, Instance] = {}
         self._twin: Twin | None = None
         self._asking = threading.Lock()
-        self._making = threading.Lock()
-        self._rules: dict[int, RuleTables] = {}
+        self._rings: EventRings | None = None
         self._opened: ExitStack | None = None
 
     # life
@@ -67,14 +66,13 @@ class RealKernel:
             self._pins.prepare()
             self.clock = opened.enter_context(closing(KernelClock(self._wall) if self._wall else KernelClock()))
             self._grace = opened.enter_context(closing(Grace()))
-            self._rules.clear()
             self._find_tables()
             opened.callback(lambda: self.tables.close())
             started = self._started()
             if started.adopted:
                 # Before the first change: it writes into the maps of every interface.
                 for name in self._pins.linked():
-                    self._open(name)
+                    self._instances.open(name)
             self._opened = opened.pop_all()
         return started
 
@@ -91,7 +89,8 @@ class RealKernel:
         self._use(self._create_tables())
 
     def _use(self, tables: Tables) -> None:
-        self.tables, self.applier = tables, Applier(tables, self.clock, self._grace.wait, self)
+        self.tables, self.applier = tables, Applier(tables, self.clock, self._grace.wait, self._instances)
+        self._instances.begin(tables.path, self.clock.hz)
 
     def _create_tables(self) -> Tables:
         number = max(self._pins.tables(), default=0) + 1
@@ -128,7 +127,7 @@ class RealKernel:
     def _bring_programs(self, old: Sequence[Path] = ()) -> None:
         """In place, on every interface where something else is running."""
         for name in self._pins.linked():
-            instance = self._open(name, old)
+            instance = self._instances.open(name, old)
             state = instance.link_state()
             if state and state[1] and not instance.is_current(self.program, state[0]):
                 self._bring_program(instance, state[0])
@@ -165,8 +164,7 @@ class RealKernel:
             for name in self._pins.linked():
                 detach_link(self._pins.link(name))
             self._pins.remove()
-        for name in list(self._on):
-            self._close(name)
+        self._instances.close_all()
         self._close_twin()
         self._opened.close()
         self._opened = None
@@ -192,7 +190,7 @@ class RealKernel:
         if other := attaching.foreign_program(seen, self._own_programs()):
             raise attaching.conflict(name, other)
         self._follow_rename(seen.link)
-        instance = self._open(name)
+        instance = self._instances.open(name)
         state = instance.link_state()
         if state and state[1] == seen.link.index and closed.is_stand_in(state[0]):
             self._bring_program(instance, state[0])
@@ -216,8 +214,8 @@ class RealKernel:
         for name in self._pins.linked():
             state = link_state(self._pins.link(name))
             if state and state[1] == link.index and name != link.name:
-                self._close(link.name)
-                self._close(name)
+                self._instances.close(link.name)
+                self._instances.close(name)
                 self._pins.rename(self.tables.path, name, link.name)
 
     def _change_mode(self, instance: Instance, link: Link, old: AttachMode, new: AttachMode) -> Attachment:
@@ -250,15 +248,9 @@ class RealKernel:
         self._forget(name)
 
     def _forget(self, name: str) -> None:
-        instance = self._open(name)
-        self._close(name)
+        instance = self._instances.open(name)
+        self._instances.close(name)
         instance.remove()
-
-    def _close(self, name: str) -> None:
-        with self._making:
-            instance = self._on.pop(name, None)
-        if instance:
-            instance.maps.close()
 
     def attachments(self) -> list[Attachment]:
         links = {seen.link.name: seen for seen in netlink.interfaces()}
@@ -270,7 +262,7 @@ class RealKernel:
             if closed.is_stand_in(state[0]):
                 found.append(Attachment(name, state[1], seen.mode_of(state[0]), state[0], closed=True))
             else:
-                found.append(self._attachment(self._open(name), seen, state[0]))
+                found.append(self._attachment(self._instances.open(name), seen, state[0]))
         return found
 
     def shut(self, wanted: Mapping[str, AttachMode], management: Iterable[Prefix]) -> dict[str, str]:
@@ -290,31 +282,6 @@ class RealKernel:
     def _own_programs(self) -> set[int]:
         states = (link_state(self._pins.link(name)) for name in self._pins.linked())
         return {state[0] for state in states if state and state[1]}
-
-    def _open(self, name: str, old: Sequence[Path] = ()) -> Instance:
-        """The interface's maps, opened or made; those in `old` directories are carried over where they fit."""
-        with self._making:
-            if name not in self._on:
-                home = self._pins.interface(self.tables.path, name)
-                homes = [home, *(self._pins.interface(path, name) for path in old)]
-                maps = InterfaceMaps.open(homes, self._interface_specs, self._cpus)
-                for generation, rules in self._rules.items():
-                    maps.write_vector(generation, rules.interfaces.get(name, rules.elsewhere))
-                self._on[name] = Instance(name, self._pins, home, maps)
-            return self._on[name]
-
-    # InterfaceTables (apply.py)
-
-    def write_vectors(self, generation: int, rules: RuleTables) -> None:
-        with self._making:
-            self._rules[generation] = rules
-            for name, instance in self._on.items():
-                instance.maps.write_vector(generation, rules.interfaces.get(name, rules.elsewhere))
-
-    def forget_slots(self, slots: Ids) -> None:
-        with self._making:
-            for instance in self._on.values():
-                instance.maps.forget_slots(slots)
 
     def _load(self, instance: Instance) -> int:
         return instance.load(self.program, self.tables.descriptors())
@@ -337,10 +304,23 @@ class RealKernel:
         return self.tables.counts_of(leaves)
 
     def _counting(self, name: str) -> Instance:
-        instance = self._on.get(name)
+        instance = self._instances.get(name)
         if instance is None:
             raise NotFound(f"{name} is not attached")
         return instance
+
+    # events
+
+    def wish(self, wish: Wish) -> None:
+        self._instances.wish(wish)
+
+    def read_events(self) -> EventBatch:
+        if self._rings is None:
+            self._rings = EventRings(self.tables.maps["log_states"], self.tables.maps["events"])
+        return self._rings.read()
+
+    def event_interfaces(self) -> dict[int, str]:
+        return dict(enumerate(self._instances.names))
 
     # sight
 
@@ -376,8 +356,7 @@ class RealKernel:
         return self._twin
 
     def _vector_of(self, interface: str | None) -> int:
-        rules = self._rules.get(self.tables.generation)
-        return rules.interfaces.get(interface or "", rules.elsewhere) if rules else 0
+        return self._instances.vector_of(interface, self.tables.generation)
 
     def _close_twin(self) -> None:
         with self._asking:

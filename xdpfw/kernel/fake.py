@@ -23,7 +23,8 @@ import numpy.typing as npt
 from xdpfw.kernel.fake_judge import brief, judge
 from xdpfw.kernel.fake_rules import FakeRules
 from xdpfw.kernel.fake_tables import Tables, Talker, as_ids, directory_of, packed_keys, talker_table
-from xdpfw.kernel.port import TALLY_COLUMNS, Brief, Judgement, MapFill, Started, TalkerTable
+from xdpfw.kernel.layouts import EVENT
+from xdpfw.kernel.port import TALLY_COLUMNS, Brief, EventBatch, Judgement, MapFill, Started, TalkerTable, Wish
 from xdpfw.model.errors import Conflict, KernelError, MapFull, NotFound
 from xdpfw.model.feature import Feature, Features
 from xdpfw.model.interface import Attachment, AttachMode, ForeignProgram, Link
@@ -75,6 +76,8 @@ class FakeKernel:
         self.leaf_counts: dict[int, list[int]] = {}
         self.rule_counts = np.zeros((MAX_SLOTS, 2), np.uint64)
         self.features_used: Features = frozenset()
+        self.wished = Wish()
+        self.pending_events: list[npt.NDArray[Any]] = []
         self._attached: dict[str, Attachment] = {}
         self._tallies: dict[str, npt.NDArray[np.uint64]] = {}
         self._talkers: dict[str, dict[bytes, Talker]] = {}
@@ -365,6 +368,16 @@ class FakeKernel:
 
     def judge_all(self, frames: Sequence[bytes], interface: str | None = None) -> list[Brief]:
         return [brief(self.judge(frame, interface)) for frame in frames]
+
+    def wish(self, wish: Wish) -> None:
+        self.wished = wish
+
+    def read_events(self) -> EventBatch:
+        rows, self.pending_events = self.pending_events, []
+        return EventBatch(np.concatenate(rows) if rows else np.zeros(0, EVENT), [0], [0])
+
+    def event_interfaces(self) -> dict[int, str]:
+        return dict(enumerate(self.links))
 
     def peers(self) -> list[str]:
         return list(self.peer_addresses)

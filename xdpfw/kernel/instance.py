@@ -20,7 +20,7 @@ from xdpfw.kernel import layouts, libbpf
 from xdpfw.kernel.bpffs import Pins, remove_tree
 from xdpfw.kernel.clock import KernelClock
 from xdpfw.kernel.maps import CAUSES, Map, MapSpec
-from xdpfw.kernel.port import TALLY_COLUMNS, TalkerTable
+from xdpfw.kernel.port import TALLY_COLUMNS, TalkerTable, Wish
 from xdpfw.kernel.program import PacketProgram
 from xdpfw.kernel.tables import pin_names
 from xdpfw.kernel.talkers import copy_talkers
@@ -31,7 +31,7 @@ from xdpfw.policy.ops import Ids
 _EPOCH_MAX = 0xFFFF
 
 
-BOUND = ("interface",)
+BOUND = ("interface", "log_wish")
 """Maps that mean something only beside the tables of the same generation: new tables get a new one."""
 
 
@@ -104,6 +104,12 @@ class InterfaceMaps:
         """(cpus, causes, columns), live."""
         with self.maps["tally"].mapped() as tally:
             yield tally.view("u8").reshape(-1, CAUSES, len(layouts.TALLY.names or ()) + 1)
+
+    def write_wish(self, wish: Wish, number: int, hz: int, slots: int) -> None:
+        """`number`: of the interface, in its events."""
+        record = self.maps["log_wish"].view[0]
+        record["sample"], record["budget"], record["repeat"] = wish.sample, wish.budget, wish.repeat
+        record["snap"], record["hz"], record["slots"], record["interface"] = wish.snap, hz, slots, number
 
     def write_vector(self, generation: int, number: int) -> None:
         self.maps["interface"].view[0]["vector"][generation] = number

@@ -36,7 +36,7 @@ VECTOR = np.dtype([("summary", "u8", SUMMARY_WORDS), ("word", "u8", WORDS)])
 VALUE_LINE = np.dtype([("vector", "u2", LINE)])
 LITERAL_KEY = np.dtype([("length", "u4"), ("generation", "u4"), ("address", "u1", 16)])
 LITERAL = np.dtype([("source", "u2"), ("destination", "u2")])
-ROW = np.dtype([("slot", "u4"), ("action", "u4")])
+ROW = np.dtype([("slot", "u4"), ("action", "u4"), ("log_rate", "u4"), ("reserved", "u4")])
 RULE_COUNTER = np.dtype([("packets", "u8"), ("bytes", "u8")])
 INTERFACE = np.dtype([("vector", "u4", 2)])
 POLICY = np.dtype([("default_drop", "u4"), ("monitor", "u4"), ("ethertypes", "u2", 8)])
@@ -86,7 +86,52 @@ DECISION = np.dtype(
         ("cause", "u4"),
         ("leaf", "u4"),
         ("monitored_cause", "u4"),
+        ("log_rate", "u4"),
+        ("log_cause", "u4"),
         ("reserved", "u4"),
+    ]
+)
+LOG_WISH = np.dtype(
+    [
+        ("sample", "u4"),
+        ("budget", "u4"),
+        ("repeat", "u4"),
+        ("snap", "u4"),
+        ("hz", "u4"),
+        ("slots", "u4"),
+        ("interface", "u4"),
+        ("reserved", "u4"),
+    ]
+)
+LOG_STATE = np.dtype(
+    [
+        ("head", "u8"),
+        ("limited", "u8"),
+        ("until", "u4"),
+        ("second", "u4"),
+        ("used", "u4"),
+        ("reserved", "u4"),
+        ("padding", "u8", 4),
+    ]
+)  # fmt: skip
+LOG_SEEN = np.dtype([("hash", "u4"), ("second", "u4")])
+LOG_RATE = np.dtype([("until", "u4"), ("used", "u4")])
+SNAP_MAX = 256
+SEEN_SOURCES = 1024
+EVENT = np.dtype(
+    [
+        ("number", "u8"),
+        ("time", "u8"),
+        ("cause", "u4"),
+        ("interface", "u4"),
+        ("frame_length", "u4"),
+        ("queue", "u4"),
+        ("captured", "u2"),
+        ("drop", "u1"),
+        ("monitored", "u1"),
+        ("monitored_cause", "u4"),
+        ("reserved", "u8", 3),
+        ("frame", "u1", SNAP_MAX),
     ]
 )
 PACKET = np.dtype(
@@ -118,7 +163,7 @@ PACKET = np.dtype(
 )
 TRACE = np.dtype([("decision", DECISION), ("packet", PACKET)])
 SCRATCH = np.dtype(
-    [("packet", PACKET), ("decision", DECISION), ("row", "u4"), ("monitored", "u4"), ("reserved", "u8", 3)]
+    [("packet", PACKET), ("decision", DECISION), ("row", "u4"), ("monitored", "u4"), ("reserved", "u8", 2)]
 )
 
 META = np.dtype(
@@ -159,5 +204,10 @@ C_STRUCTS = {
     "struct trie4_key": TRIE4_KEY,
     "struct trie6_key": TRIE6_KEY,
     "struct decision": DECISION,
+    "struct log_wish": LOG_WISH,
+    "struct log_state": LOG_STATE,
+    "struct log_seen": LOG_SEEN,
+    "struct log_rate": LOG_RATE,
+    "struct event": EVENT,
     "struct packet": PACKET,
 }

@@ -33,7 +33,8 @@ INDEX = np.dtype("u4")
 
 LEAF_COUNTER_BYTES = 256 << 20
 TALKER_BYTES = 64 << 20
-"""Budgets for tables with a part for each CPU: of all leaf counters, of one interface's talkers."""
+EVENT_BYTES = 16 << 20
+"""Budgets for tables with a part for each CPU: of all leaf counters, of one interface's talkers, of events."""
 
 KEPT_BYTES = 8 << 20
 FEW = 256
@@ -87,6 +88,11 @@ def talker_buckets(limits: Limits, cpus: int) -> int:
     return 1 << max(0, (slots // layouts.TALKER_WAYS).bit_length() - 1)
 
 
+def event_slots(cpus: int) -> int:
+    """Of each CPU's ring of events: a power of two within the budget."""
+    return min(1024, 1 << (EVENT_BYTES // (layouts.EVENT.itemsize * cpus)).bit_length() - 1)
+
+
 def shared_specs(limits: Limits, cpus: int) -> list[MapSpec]:
     leaves = leaf_ids(limits)
     return [
@@ -103,6 +109,10 @@ def shared_specs(limits: Limits, cpus: int) -> list[MapSpec]:
         MapSpec("value_vector", ARRAY, INDEX, layouts.VALUE_LINE, 2 * VALUES // LINE),
         MapSpec("literals", LPM_TRIE, layouts.LITERAL_KEY, layouts.LITERAL, 2 * MAX_LITERALS),
         MapSpec("row", ARRAY, INDEX, layouts.ROW, 2 * MAX_ROWS),
+        MapSpec("log_states", ARRAY, INDEX, layouts.LOG_STATE, cpus),
+        MapSpec("log_seen", ARRAY, INDEX, layouts.LOG_SEEN, cpus * layouts.SEEN_SOURCES),
+        MapSpec("log_rates", ARRAY, INDEX, layouts.LOG_RATE, MAX_SLOTS),
+        MapSpec("events", ARRAY, INDEX, layouts.EVENT, cpus * event_slots(cpus)),
         MapSpec("rule_counters", ARRAY, INDEX, layouts.RULE_COUNTER, cpus * MAX_SLOTS),
         MapSpec("leaf_counters", ARRAY, INDEX, layouts.LEAF_COUNTER, leaf_shards(limits, cpus) * leaves, "leaves"),
         MapSpec("directory", ARRAY, INDEX, layouts.DIRECTORY, leaves, "leaves"),
@@ -114,6 +124,7 @@ def interface_specs(limits: Limits, cpus: int) -> list[MapSpec]:
     return [
         MapSpec("config", ARRAY, INDEX, layouts.CONFIG, 1),
         MapSpec("scratch", ARRAY, INDEX, layouts.SCRATCH, cpus),
+        MapSpec("log_wish", ARRAY, INDEX, layouts.LOG_WISH, 1),
         MapSpec("interface", ARRAY, INDEX, layouts.INTERFACE, 1),
         MapSpec("tally", ARRAY, INDEX, layouts.TALLY, cpus * CAUSES),
         MapSpec("talkers", ARRAY, INDEX, layouts.BUCKET, buckets, "talkers"),

@@ -145,6 +145,32 @@ class Judgement:
     fields: dict[str, Any] = field(default_factory=dict)
 
 
+EVENT_FIELDS = ("time", "cause", "monitored_cause", "interface", "frame_length", "queue", "captured", "drop", "frame")
+"""What every event tells (bpf/log.h): `time` in ns on the monotonic clock; `cause` as in Judgement; `interface` a
+number that `Kernel.event_interfaces` names; `captured` bytes of `frame` are there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Which events the packet path writes. `sample`: of all traffic, not only of rules that log; `budget`: in a second
+    on each CPU; `repeat`: a source may come more than once a second; `snap`: bytes of the frame, at most 256."""
+
+    sample: bool = False
+    budget: int = 1000
+    repeat: bool = False
+    snap: int = 128
+
+
+@dataclass(frozen=True, slots=True)
+class EventBatch:
+    """`rows`: a record for each event with EVENT_FIELDS, in the order of time. By CPU, since the kernel's start: events
+    that were `lost` because nobody read them in time, and offers that were `limited`."""
+
+    rows: npt.NDArray[Any]
+    lost: list[int]
+    limited: list[int]
+
+
 class Brief(NamedTuple):
     """A judgement in short. `source`: 16 octets, IPv4 as ::ffff:a.b.c.d; empty when the frame has no address.
     `cause`: as in Judgement, or -1 for a frame that the kernel cannot run."""
@@ -221,6 +247,16 @@ class Kernel(Protocol):
 
     def read_rules(self) -> npt.NDArray[np.uint64]:
         """(MAX_SLOTS, 2): packets and bytes that rules matched first, by slot, all interfaces, summed over CPUs."""
+
+    # events
+    def wish(self, wish: Wish) -> None:
+        """From now on, on all interfaces. Without the feature EVENTS, or with nothing wished, nothing is written."""
+
+    def read_events(self) -> EventBatch:
+        """What was written since the last call (at the first: nothing)."""
+
+    def event_interfaces(self) -> dict[int, str]:
+        """Names of the interfaces by the numbers in events."""
 
     # sight
     def fill(self) -> list[MapFill]: ...

@@ -51,7 +51,7 @@ class RuleMaps:
 
     def _write_rows(self, generation: int, rules: RuleTables) -> None:
         records = np.zeros(len(rules.slots), layouts.ROW)
-        records["slot"], records["action"] = rules.slots, rules.actions
+        records["slot"], records["action"], records["log_rate"] = rules.slots, rules.actions, rules.log_rates
         self._half("row", MAX_ROWS, generation)[: len(records)] = records
 
     def _write_literals(self, generation: int, literals: Literals) -> None:

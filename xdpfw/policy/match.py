@@ -65,8 +65,9 @@ class Literals:
 class RuleTables:
     """Everything of a policy but what depends on the classes of addresses.
 
-    `values[dimension + value]`: number of the vector. `vectors[number - ENFORCED]`: (n, WORDS). `slots`, `actions`: of
-    each row. `interfaces`: numbers of the vectors for interfaces that rules name, `elsewhere` for all others.
+    `values[dimension + value]`: number of the vector. `vectors[number - ENFORCED]`: (n, WORDS). `slots`, `actions`,
+    `log_rates`: of each row. `interfaces`: numbers of the vectors for interfaces that rules name, `elsewhere` for all
+    others.
     """
 
     values: npt.NDArray[np.uint16]
@@ -74,6 +75,7 @@ class RuleTables:
     literals: Literals
     slots: Numbers
     actions: Numbers
+    log_rates: Numbers
     interfaces: Mapping[str, int]
     elsewhere: int
     sources: SideVectors
@@ -142,6 +144,7 @@ def rule_tables(policy: Policy, room: int) -> RuleTables:
         literals=literals,
         slots=np.array([policy.slots.of[row.rule.id] for row in rows], np.uint32),
         actions=np.array([ACTIONS[row.rule.action] for row in rows], np.uint32),
+        log_rates=np.array([row.rule.log_rate for row in rows], np.uint32),
         interfaces=interfaces,
         elsewhere=elsewhere,
         sources=SideVectors.of(sources),

@@ -63,6 +63,7 @@ def features_of(policy: Policy) -> Features:
         Feature.MATCH_FRAGMENT: any(m.fragment for m in matches),
         Feature.MATCH_INTERFACE: any(m.interfaces for m in matches),
         Feature.MANY_ROWS: len(rows) > WORD,
+        Feature.EVENTS: any(row.rule.log_rate for row in rows),
         Feature.MONITORED_RULES: any(row.rule.mode is Mode.MONITOR for row in rows),
     }
     return frozenset(feature for feature, wanted in asked.items() if wanted)
