@@ -93,7 +93,10 @@ Options = Annotated[WriteOptions, Depends(_write_options)]
 
 async def _talker_query(
     within: Within,
-    sort: Annotated[Literal["bytes", "packets", "bps", "pps"], Query(description="Ranked by this")] = "bytes",
+    sort: Annotated[
+        Literal["bytes", "packets", "bps", "pps", "share", "share_now"],
+        Query(description="Ranked by this. share: what part of the packets is dropped; share_now: of the last seconds'"),
+    ] = "bytes",
     of: Annotated[Literal["total", "passed", "dropped"], Query(description="…of this traffic")] = "total",
     order: Annotated[Literal["desc", "asc"], Query(description="Greatest first (desc) or smallest first")] = "desc",
     limit: Annotated[int, Query(ge=1, le=1000, description="At most so many talkers")] = 10,

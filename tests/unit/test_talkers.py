@@ -6,6 +6,7 @@ from __future__ import annotations
 import ipaddress
 from collections import defaultdict
 from dataclasses import replace
+from fractions import Fraction
 
 import numpy as np
 from hypothesis import given
@@ -136,6 +137,30 @@ def test_ranking_is_the_head_of_the_sorted_list(table, sort, of, descending, lim
         talkers.rank(among[::2], sort, of, descending=descending, limit=limit).tolist()
         == sorted(among[::2].tolist(), key=key)[:limit]
     )
+
+
+few = st.lists(
+    st.tuples(st.sampled_from(ADDRESSES), st.just(1), st.just(5), st.tuples(*[st.integers(0, 60)] * 4)),
+    max_size=8,
+)
+
+
+@given(few, st.sampled_from(["share", "share_now"]), st.booleans())
+def test_ranking_by_the_dropped_share(table, sort, descending):
+    now = table_of([table])
+    talkers = stats.Talkers([now], [stats.deltas(now, now.tenure, [column // 3 for column in now.counts])])
+    details = everything(talkers)
+    counted = details.deltas if sort == "share_now" else details.counts
+
+    def key(i: int) -> tuple[Fraction, int, bytes]:
+        passed, dropped = int(counted[i][0]), int(counted[i][2])
+        sign = -1 if descending else 1
+        share = Fraction(dropped, max(passed + dropped, 1))
+        return sign * share, sign * dropped, stats.pack(details.addresses[i])
+
+    expected = sorted(range(len(talkers)), key=key)
+    ranked = talkers.rank(np.arange(len(talkers)), sort, "total", descending=descending, limit=len(table) + 1)
+    assert ranked.tolist() == expected
 
 
 @given(st.lists(st.integers(0, 9) | st.integers(-(1 << 60), 1 << 60), min_size=1, max_size=400), st.data())

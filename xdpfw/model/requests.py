@@ -21,9 +21,10 @@ class WriteOptions:
 
 @dataclass(frozen=True, slots=True)
 class TalkerQuery:
-    """Which talkers, ranked how."""
+    """Which talkers, ranked how. `share`: by the dropped share of their packets, `share_now` of those within the last
+    two seconds; `of` does not matter then."""
 
-    sort: Literal["bytes", "packets", "bps", "pps"] = "bytes"
+    sort: Literal["bytes", "packets", "bps", "pps", "share", "share_now"] = "bytes"
     of: Literal["total", "passed", "dropped"] = "total"
     order: Literal["desc", "asc"] = "desc"
     limit: int = 10

@@ -112,9 +112,15 @@ class Talkers:
 
     def _values(self, sort: str, of: str) -> npt.NDArray[np.int64]:
         """Per talker, what it is ranked by."""
+        parts = self._deltas if sort in ("bps", "pps", "share_now") else [table.counts for table in self._tables]
+        if sort in ("share", "share_now"):
+            dropped = self._summed(parts, 2)
+            return _share(dropped, dropped + self._summed(parts, 0))
         columns = {"passed": (0,), "dropped": (2,), "total": (0, 2)}[of]
-        parts = self._deltas if sort in ("bps", "pps") else [table.counts for table in self._tables]
-        first, *more = (column + (sort in ("bytes", "bps")) for column in columns)
+        return self._summed(parts, *(column + (sort in ("bytes", "bps")) for column in columns))
+
+    def _summed(self, parts: Sequence[Columns], first: int, *more: int) -> npt.NDArray[np.int64]:
+        """Per talker, these columns of all its slots together."""
         slots = _joined([sum((part[column] for column in more), part[first]) for part in parts])[self._order]
         shared = len(self._starts) < len(slots)
         summed: npt.NDArray[np.int64] = (np.add.reduceat(slots, self._starts) if shared else slots).astype(np.int64)
@@ -146,6 +152,11 @@ class Talkers:
             np.maximum.reduceat(rows["last_seen"], firsts),
             np.bitwise_or.reduceat(np.uint64(1) << where.astype(np.uint64), firsts),
         )
+
+
+def _share(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Ranks by the share, to one in 2^20; equal shares are told apart by how many."""
+    return ((part / np.maximum(whole, 1) * (1 << 20)).astype(np.int64) << 40) + np.minimum(part, (1 << 40) - 1)
 
 
 def deltas(table: TalkerTable, tenure: npt.NDArray[np.uint32], counts: Columns) -> list[Counts]:
