@@ -9,6 +9,7 @@ import os
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -204,6 +205,21 @@ class Client:
         if response.length:
             # http.client tells of a body that ends before its Content-Length only when it is read in one go.
             raise Failure(UNREACHABLE, f"{self.target} closed the connection in the middle of its answer", "try again")
+
+    def lines(self, path: str, query: Query, accept: str) -> Iterator[str]:
+        """The lines of an answer that need not end (server-sent events), as they come."""
+        response = self._send("GET", path, query, None, {"Accept": accept})
+        if response.status >= 400:
+            raise self._refusal(response)
+        while line := self._guarded(response.readline, sent=True):
+            yield line.decode("utf-8", "replace").rstrip("\r\n")
+
+    def cut(self) -> None:
+        """End what another thread waits for; it gets a Failure, or the end of its lines."""
+        connection = self._connection
+        if connection is not None and connection.sock is not None:
+            with suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
 
     def _request(
         self,

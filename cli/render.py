@@ -17,7 +17,7 @@ def number(value: int) -> str:
     return f"{value:,}"
 
 
-def _scaled(value: float, unit: str) -> str:
+def scaled(value: float, unit: str) -> str:
     """Three significant digits and an SI step (powers of 1,000)."""
     step = 0
     while value >= 999.5 and step < len(_STEPS) - 1:
@@ -32,20 +32,24 @@ def _scaled(value: float, unit: str) -> str:
 
 def count(value: float) -> str:
     """Packets: exact below 10,000, above with an SI step."""
-    return str(int(value)) if value < 10_000 else _scaled(value, "")
+    return str(int(value)) if value < 10_000 else scaled(value, "")
 
 
 def size(value: float) -> str:
     """Bytes, in powers of 1,000 as network people count."""
-    return _scaled(value, "B")
+    return scaled(value, "B")
 
 
 def bits(value: float) -> str:
-    return _scaled(value, "bit/s")
+    return scaled(value, "bit/s")
 
 
 def rate(value: float) -> str:
-    return _scaled(value, "pps")
+    return scaled(value, "pps")
+
+
+def printable(text: str) -> str:
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 def duration(value: float) -> str:
@@ -99,8 +103,7 @@ Cell = str | tuple[str, str]
 
 def _text(cell: Cell) -> str:
     # An operator's comment must not steer the terminal.
-    text = cell if isinstance(cell, str) else cell[0]
-    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
+    return printable(cell if isinstance(cell, str) else cell[0])
 
 
 class Table:

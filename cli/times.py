@@ -30,3 +30,11 @@ def still(text: str | None, now: datetime | None = None) -> str:
 def local(text: str) -> str:
     """A time in this machine's zone, to the second."""
     return parse(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def clock(text: str) -> str:
+    """The time of day in this machine's zone, to the millisecond; what is no time as it is."""
+    try:
+        return parse(text).astimezone().strftime("%H:%M:%S.%f")[:-3]
+    except ValueError:
+        return text

@@ -65,7 +65,7 @@ def send(interface: str, plan: Mapping[str, Any], rate: int) -> dict[str, int]:
         for kind, name in enumerate(kinds)
     ]
     numbers = [0] * len(kinds)
-    ended = _at_end_of_input()
+    ended = at_end_of_input()
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as out:
         out.bind((interface, 0))
         began = time.monotonic()
@@ -85,7 +85,7 @@ def send(interface: str, plan: Mapping[str, Any], rate: int) -> dict[str, int]:
 def receive() -> dict[int, list[int]]:
     """Per kind: how many different numbers came, then the first ten missing below the highest."""
     seen: dict[int, set[int]] = {}
-    ended = _at_end_of_input()
+    ended = at_end_of_input()
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as receiver:
         receiver.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
         receiver.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -107,7 +107,7 @@ def _missing(numbers: set[int]) -> list[int]:
     return [number for number, _ in zip(gaps, range(10), strict=False)]
 
 
-def _at_end_of_input() -> threading.Event:
+def at_end_of_input() -> threading.Event:
     ended = threading.Event()
 
     def wait() -> None:

@@ -137,12 +137,20 @@ def _tell(session: Session, written: Document, prefixes: list[str], done: str) -
 
 def warn_if_ineffective(session: Session, verb: str, written: Document) -> None:
     """What packets meet now is not what was asked for: say so, and why."""
+    if problem := ineffective(verb, written):
+        session.warn(problem)
+
+
+def ineffective(verb: str, written: Document) -> str | None:
+    """What is wrong with the effect of a write, if anything, for people."""
     effective, because = written.get("effective"), written.get("because") or "xdpfw show ADDRESS tells more"
     if verb == "block" and effective not in (None, "drop"):
         words = {"pass": "these packets still pass", "mixed": "not all of these packets are dropped"}
-        session.warn(f"{words.get(str(effective), 'it depends on the packet whether it is dropped')}: {because}")
-    elif verb == "allow" and effective not in (None, "pass"):
-        session.warn(f"not all of these packets pass: {because}")
-    elif verb == "unblock" and effective in ("drop", "mixed"):
-        word = "some of these packets are" if effective == "mixed" else "these packets are"
-        session.warn(f"{word} still dropped: {because}")
+        return f"{words.get(str(effective), 'it depends on the packet whether it is dropped')}: {because}"
+    if verb == "allow" and effective not in (None, "pass"):
+        return f"not all of these packets pass: {because}"
+    if verb == "unblock" and effective in ("drop", "mixed"):
+        return (
+            f"{'some of these packets are' if effective == 'mixed' else 'these packets are'} still dropped: {because}"
+        )
+    return None

@@ -8,7 +8,7 @@ from typing import Any
 
 from cli.client import Document, segment
 from cli.errors import DONE
-from cli.render import RIGHT, Cell, Column, Table, bits, count, duration, number, rate, size
+from cli.render import RIGHT, Cell, Column, Screen, Table, bits, count, duration, number, rate, size
 from cli.session import Session
 from cli.times import ago, local, still
 
@@ -114,23 +114,28 @@ def _show(session: Session) -> int:
     if session.json:
         session.document(answer)
         return DONE
+    address_page(session.screen, answer)
+    return DONE
+
+
+def address_page(screen: Screen, answer: Document) -> None:
+    """What becomes of packets from an address, by which entries, and where it was seen."""
     word, style = {"drop": ("is dropped", "red"), "pass": ("passes", "green")}.get(
         answer["verdict"], ("is dropped or passes, depending on the packet", "yellow")
     )
-    session.say(f"{answer['address']} {session.screen.paint(word, style)}: {answer['because']}")
+    screen.line(f"{answer['address']} {screen.paint(word, style)}: {answer['because']}")
     if answer["matches"]:
-        session.say()
+        screen.line()
         columns = [Column("set"), Column("prefix"), Column("expires", RIGHT), Column("packets", RIGHT)]
         columns += [Column("bytes", RIGHT), Column("origin"), Column("comment", flexible=True)]
-        Table(session.screen, columns).write(_match_row(match) for match in answer["matches"])
+        Table(screen, columns).write(_match_row(match) for match in answer["matches"])
     if answer["interfaces"]:
-        session.say()
+        screen.line()
         columns = [Column("seen on"), Column("passed", RIGHT), Column("dropped", RIGHT), Column("last", RIGHT)]
-        Table(session.screen, columns).write(
+        Table(screen, columns).write(
             [each["name"], _packets(each["passed"]), _packets(each["dropped"]), ago(each["last_seen"])]
             for each in answer["interfaces"]
         )
-    return DONE
 
 
 def _match_row(match: Document) -> list[Cell]:

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Events of the daemon: sampled packets with their verdicts, as they come (server-sent events, `GET /events`)."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+from cli.client import Client, Query
+from cli.errors import NOT_FOUND, Failure
+from cli.live.reading import Document
+from cli.live.text import Line, fit
+from cli.times import clock
+
+KEPT = 2000
+AGAIN = 2.0
+"""Seconds until a stream that broke off is asked for again."""
+
+
+def messages(lines: Iterable[str]) -> Iterator[Document]:
+    """The JSON objects of an event stream: `data:` lines up to an empty one (HTML standard, 9.2.6)."""
+    data: list[str] = []
+    for line in lines:
+        if line.startswith("data:"):
+            data.append(line[5:].removeprefix(" "))
+        elif not line and data:
+            text, data = "\n".join(data), []
+            try:
+                message = json.loads(text)
+            except ValueError:
+                continue
+            if isinstance(message, dict):
+                yield message
+
+
+def line_of(event: Document) -> Line:
+    """`12:03:04.123  lan1  drop  rule:block  192.0.2.1:1234 → 198.51.100.2:80  tcp  60 B`."""
+
+    def said(name: str) -> str:
+        value = event.get(name)
+        return "" if value is None else str(value)
+
+    verdict = said("verdict")
+    why = f"rule:{said('rule')}" if said("rule") else said("reason")
+    between = f"{_end(event, 'source')} → {_end(event, 'destination')}"
+    return [
+        (fit(clock(said("time")), 12) + " ", "dim"),
+        (fit(said("interface"), 10) + " ", ""),
+        (fit(verdict, 5), {"drop": "dropped", "pass": "passed"}.get(verdict, "")),
+        (fit(why, 18) + " ", ""),
+        (fit(between, max(44, len(between))), ""),
+        (f" {fit(said('protocol'), 6)}", ""),
+        (f" {said('length')} B" if said("length") else "", "dim"),
+    ]
+
+
+def _end(event: Document, end: str) -> str:
+    address, port = event.get(end), event.get(f"{end}_port")
+    if address is None:
+        return "?"
+    if port is None:
+        return str(address)
+    return f"[{address}]:{port}" if ":" in str(address) else f"{address}:{port}"
+
+
+class EventLog:
+    """The last events as lines. It follows the newest, unless somebody scrolled back."""
+
+    def __init__(self) -> None:
+        self._lines: deque[Line] = deque(maxlen=KEPT)
+        self._back = 0
+
+    def add(self, event: Document | Failure) -> None:
+        self._lines.append([(event.message, "warning")] if isinstance(event, Failure) else line_of(event))
+        if self._back:
+            self._back = min(self._back + 1, len(self._lines))
+
+    def scroll(self, lines: int) -> None:
+        """Up when negative."""
+        self._back = max(0, min(self._back - lines, len(self._lines)))
+
+    def clear(self) -> None:
+        self._lines.clear()
+        self._back = 0
+
+    def lines(self, height: int) -> list[Line]:
+        end = max(len(self._lines) - self._back, min(height, len(self._lines)))
+        return list(islice(self._lines, max(0, end - height), end))
+
+
+class Tail:
+    """Follows the events in a thread of its own, and begins again where a stream breaks off. `tell` is called there
+    with each event, or with a Failure."""
+
+    def __init__(self, client: Client, query: Query, tell: Callable[[Document | Failure], None]) -> None:
+        self._client, self._query, self._tell = client, query, tell
+        self._ended = threading.Event()
+        threading.Thread(target=self._run, name="xdpfw-events", daemon=True).start()
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._client.cut()
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            try:
+                for event in messages(self._client.lines("/events", self._query, "text/event-stream")):
+                    if self._ended.is_set():
+                        break
+                    self._tell(event)
+            except Failure as failure:
+                if self._ended.is_set():
+                    break
+                if failure.code == NOT_FOUND:
+                    self._tell(Failure(NOT_FOUND, "this daemon has no events (GET /events answers 404)"))
+                    break
+                self._tell(failure)
+            self._client.close()
+            self._ended.wait(AGAIN)
+        self._client.close()
