@@ -95,7 +95,7 @@ async def _talker_query(
     within: Within,
     sort: Annotated[
         Literal["bytes", "packets", "bps", "pps", "share", "share_now"],
-        Query(description="Ranked by this. share: what part of the packets is dropped; share_now: of the last seconds'"),
+        Query(description="Ranked by this; share: by the dropped part of the packets, share_now: of the last seconds'"),
     ] = "bytes",
     of: Annotated[Literal["total", "passed", "dropped"], Query(description="…of this traffic")] = "total",
     order: Annotated[Literal["desc", "asc"], Query(description="Greatest first (desc) or smallest first")] = "desc",

@@ -3,8 +3,8 @@
 
 usage: python -m benchmarks.flood INTERFACE MAC TARGET SOURCES RATE      until stdin ends; prints how many were sent
 
-One frame in eight comes from 198.18.0.1, so that somebody stands out; the others from 10.0.0.0 on, at random. RATE is in
-packets a second, 0 as fast as one core can. Run it in the namespace of the interface. Needs Linux 5.18.
+One frame in eight comes from 198.18.0.1, so that somebody stands out; the others from 10.0.0.0 on, at random. RATE is
+in packets a second, 0 as fast as one core can. Run it in the namespace of the interface. Needs Linux 5.18.
 """
 
 from __future__ import annotations

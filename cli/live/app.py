@@ -43,7 +43,7 @@ def keys_of(event: events.Key) -> list[str]:
 class TopApp(App[int]):
     """`client` makes a client of its own for each thread."""
 
-    CSS = "Screen { layout: vertical; } #body { height: 1fr; } #bottom { height: 2; }"
+    CSS = "Screen { layout: vertical; } #body { height: 1fr; }"
     ENABLE_COMMAND_PALETTE = False
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+c", "interrupt", priority=True),
@@ -55,11 +55,10 @@ class TopApp(App[int]):
         self.model, self._client = model, client
         self.desk: Desk | None = None
         self._due = False
+        self._head, self._body, self._bottom = (Lines(id=name) for name in ("head", "body", "bottom"))
 
     def compose(self) -> ComposeResult:
-        yield Lines(id="head")
-        yield Lines(id="body")
-        yield Lines(id="bottom")
+        yield from (self._head, self._body, self._bottom)
 
     def on_mount(self) -> None:
         self.theme = "ansi-dark"
@@ -107,16 +106,16 @@ class TopApp(App[int]):
     def paint(self) -> None:
         """Show what there is now; only lines that changed are written."""
         width, height = self.size
-        if self.desk is None or not width:
+        if self.desk is None or not width or not self._body.is_attached:
             return
         self.model.width = width
-        head = self.model.head()[: max(1, height - 3)]
-        lines = self.query_one("#head", Lines)
-        lines.styles.height = len(head)
-        body, cursor = self.desk.body(width, max(1, height - len(head) - 2))
-        lines.show(head)
-        self.query_one("#body", Lines).show([fill(line, width) for line in body], cursor)
-        self.query_one("#bottom", Lines).show([fill(line, width) for line in self.desk.bottom(width)])
+        bottom = self.desk.bottom(width)
+        head = self.model.head()[: max(1, height - len(bottom) - 2)]
+        self._head.styles.height, self._bottom.styles.height = len(head), len(bottom)
+        body, cursor = self.desk.body(width, max(1, height - len(head) - len(bottom)))
+        self._head.show(head)
+        self._body.show([fill(line, width) for line in body], cursor)
+        self._bottom.show([fill(line, width) for line in bottom])
 
     def action_interrupt(self) -> None:
         self.exit(INTERRUPTED)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cli.client import Client, Document, Query, segment
-from cli.errors import Failure, Refused
+from cli.errors import CONFLICT, Failure, Refused
 from cli.live.reading import Talker
 from cli.render import count, duration, rate
 from cli.verbs.entries import ineffective
@@ -65,8 +65,10 @@ def about(prefix: str, talkers: Iterable[Talker]) -> str:
     network = ipaddress.ip_network(prefix)
     inside = [talker for talker in talkers if ipaddress.ip_address(talker.address) in network]
     pps = sum(talker.traffic.total.pps for talker in inside)
-    size, many = network.num_addresses, len(inside)
-    return f"{prefix}: {count(size)} address{'es' * (size > 1)}, of the talkers shown {many}, now {rate(pps)} together"
+    size = f"{count(network.num_addresses)} address{'es' * (network.num_addresses > 1)}"
+    if network.version == 6 and network.prefixlen < 64:
+        size = f"{count(2 ** (64 - network.prefixlen))} networks of /64"
+    return f"{prefix}: {size}; of the talkers shown {len(inside)}, now {rate(pps)} together"
 
 
 def make(client: Client, wish: Wish, *, force: bool = False) -> Change:
@@ -89,11 +91,11 @@ def undo(client: Client, change: Change) -> str:
         client.write("PUT", wish.path, None, said | {"origin": ORIGIN}, etag=change.etag)
         return f"undone: {wish.prefix} is in {wish.set} as it was before"
     except Refused as refused:
-        if refused.status == 412:
-            raise Failure(refused.code, f"not undone: somebody has changed {wish.prefix} in {wish.set} since") from None
-        if refused.status == 404:
-            return f"nothing to undo: {wish.prefix} has gone from {wish.set}"
-        raise
+        if refused.status not in (404, 412):
+            raise
+    if _claim(client, wish)[0] is None:
+        return f"nothing to undo: {wish.prefix} has gone from {wish.set}"
+    raise Failure(CONFLICT, f"not undone: somebody has changed {wish.prefix} in {wish.set} since")
 
 
 def _claim(client: Client, wish: Wish) -> tuple[Document | None, str | None]:

@@ -14,7 +14,7 @@ ORDER = ("rank", "address", "name", "pps", "bps", "packets", "bytes", "share", "
 _LEFT = ("address", "name", "by", "on", "bar")
 _SPACINGS = ((2, 8), (2, 5), (1, 5))
 """(blanks between columns, width of a figure), the airiest first; the first is taken in which all fits."""
-_BAR_LEAST, _BAR_MOST = 7, 60
+_BAR_LEAST, _BAR_MOST = 6, 60
 _NAME = 32
 _ADDRESS_STEPS = (15, 25, 39)
 """Widths of the address column; it only ever grows, so that columns do not jump."""
@@ -55,7 +55,7 @@ def lay_out(width: int, view: View, addresses: int, labels: int) -> Layout:
 
 def _lay_out(width: int, view: View, addresses: int, labels: int, gap: int, figure: int) -> Layout:
     sizes = {
-        "rank": 3 + (gap > 1), "address": min(addresses, width), "name": _NAME, "share": 4, "by": labels, "age": 4,
+        "rank": 3 + (gap > 1), "address": min(addresses, width), "name": _NAME, "share": 5, "by": labels, "age": 4,
         "on": 14, "bar": _BAR_LEAST, **dict.fromkeys(("pps", "bps", "packets", "bytes"), figure),
     }  # fmt: skip
     rates, counts = ("pps", "bps"), ("packets", "bytes")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from cli.client import Client
-from cli.errors import Failure
+from cli.errors import UNREACHABLE, Failure
 from cli.live.changes import Change, Wish, make, undo
 from cli.live.feed import Feed, Jobs, Question
 from cli.live.text import Span
@@ -60,7 +60,8 @@ class Deeds:
 
     def _undone(self, change: Change, answer: str | Failure) -> None:
         if isinstance(answer, Failure):
-            self._done.append(change)
+            if answer.code == UNREACHABLE:
+                self._done.append(change)
             self._say(("; ".join([answer.message, *answer.notes]), "trouble"))
         else:
             self._say((answer, "good"))

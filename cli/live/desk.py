@@ -20,9 +20,10 @@ from cli.live.model import Ask, Model, ask_situation, filter_hint
 from cli.live.pages import AddressPage, AskAddress, HelpPage
 from cli.live.reading import Document, Reading, Situation, Talker
 from cli.live.rows import COLUMNS
-from cli.live.text import Hints, Line, Span, fit, hints, width_of
+from cli.live.text import Hints, Line, Span, fit, hints, width_of, wrap
 
 EVERY, SITUATION_EVERY, ADDRESS_EVERY = 0.5, 2.0, 1.0
+MESSAGE_LINES = 3
 MESSAGE_SECONDS = 12.0
 STREAM_TIMEOUT = 600.0
 FOOTER: Hints = (("1-5", "sort"), ("i", "interface"), ("f", "filter"), ("b", "block"), ("z", "undo"), ("p", "pause"),
@@ -56,9 +57,9 @@ class Desk:
         self._address: Feed[tuple[Document, Document | None]] | None = None
         self._feed: Feed[Reading] = deeds.feed(model.ask, self._read, EVERY)
         self._situation: Feed[Situation] = deeds.feed(ask_situation, self._situated, SITUATION_EVERY)
-        self._keys: dict[str, Callable[[], None]] = self._key_map(quit)
+        self.key_map: dict[str, Callable[[], None]] = self._map(quit)
 
-    def _key_map(self, quit: Callable[[], None]) -> dict[str, Callable[[], None]]:
+    def _map(self, quit: Callable[[], None]) -> dict[str, Callable[[], None]]:
         model = self.model
         keys: dict[str, Callable[[], None]] = {
             **{str(at): self._asking(partial(model.sort, column)) for at, column in enumerate(COLUMNS, 1)},
@@ -119,8 +120,8 @@ class Desk:
             self._log_scrolls = not self._log_scrolls
         elif self.log is not None and self._log_scrolls and key in _SCROLL:
             self.log.scroll(_SCROLL[key])
-        elif key in self._keys:
-            self._keys[key]()
+        elif key in self.key_map:
+            self.key_map[key]()
 
     def paste(self, text: str) -> None:
         """Only where text is being typed: elsewhere its letters would be commands."""
@@ -177,7 +178,7 @@ class Desk:
         if key in ("b", "a"):
             self._open_form("block" if key == "b" else "allow", talker)
         else:
-            self._keys[key]()
+            self.key_map[key]()
 
     def _switch_events(self) -> None:
         if self._tail is not None:
@@ -222,7 +223,7 @@ class Desk:
         if self.log is not None:
             share = max(3, 2 * height // 5)
             style = "sorted" if self._log_scrolls else "title"
-            events = [[(fit("events", width), style)], *self.log.lines(share - 1)]
+            events = [[(fit("events", width), style)], *self.log.lines(width, share - 1)]
             events += [[] for _ in range(share - len(events))]
             height -= share
         self.model.height = max(1, height - 1)
@@ -242,11 +243,10 @@ class Desk:
             room = max(8, min(40, width - 10))
             typed: Line = [("filter ", "bold"), *self.filter.line(room, active=True), (f"  {hint}", "dim")]
             return [typed, hints((("Enter", "keep"), ("Esc", "no filter")))]
-        if self._message is not None and time.monotonic() < self._message_until:
-            said: Line = [self._message]
-        else:
-            said = self.model.summary()
-        return [said, hints(self.pages[-1].keys) if self.pages else footer(width)]
+        told = self._message is not None and time.monotonic() < self._message_until
+        text, style = self._message if told and self._message else self.model.summary()
+        said: list[Line] = [[(line, style)] for line in wrap(text, width, MESSAGE_LINES)]
+        return [*said, hints(self.pages[-1].keys) if self.pages else footer(width)]
 
 
 _SCROLL = {"up": -1, "k": -1, "down": 1, "j": 1, "pageup": -10, "pagedown": 10, "home": -(1 << 20), "end": 1 << 20}

@@ -16,6 +16,7 @@ from cli.live.text import Line, fit
 from cli.times import clock
 
 KEPT = 2000
+_WIDE = 120
 AGAIN = 2.0
 """Seconds until a stream that broke off is asked for again."""
 
@@ -36,24 +37,25 @@ def messages(lines: Iterable[str]) -> Iterator[Document]:
                 yield message
 
 
-def line_of(event: Document) -> Line:
-    """`12:03:04.123  lan1  drop  rule:block  192.0.2.1:1234 → 198.51.100.2:80  tcp  60 B`."""
+def line_of(event: Document, width: int) -> Line:
+    """`12:03:04 drop lan1     192.0.2.1:1234 → 198.51.100.2:80    udp   60 B    rule:block`."""
 
     def said(name: str) -> str:
         value = event.get(name)
         return "" if value is None else str(value)
 
+    wide = width >= _WIDE
     verdict = said("verdict")
     why = f"rule:{said('rule')}" if said("rule") else said("reason")
     between = f"{_end(event, 'source')} → {_end(event, 'destination')}"
+    size = f"{said('length')} B" if said("length") else ""
     return [
-        (fit(clock(said("time")), 12) + " ", "dim"),
-        (fit(said("interface"), 10) + " ", ""),
+        (fit(clock(said("time")), 12 if wide else 8, ellipsis="") + " ", "dim"),
         (fit(verdict, 5), {"drop": "dropped", "pass": "passed"}.get(verdict, "")),
-        (fit(why, 18) + " ", ""),
-        (fit(between, max(44, len(between))), ""),
-        (f" {fit(said('protocol'), 6)}", ""),
-        (f" {said('length')} B" if said("length") else "", "dim"),
+        (fit(said("interface"), 9 if wide else 6) + " ", ""),
+        (fit(between, max(len(between), 60 if wide else 33)), ""),
+        (f" {fit(said('protocol'), 6)} {fit(size, 7)} ", ""),
+        (fit(why, max(len(why), 10)), "dim"),
     ]
 
 
@@ -70,25 +72,24 @@ class EventLog:
     """The last events as lines. It follows the newest, unless somebody scrolled back."""
 
     def __init__(self) -> None:
-        self._lines: deque[Line] = deque(maxlen=KEPT)
+        self._events: deque[Document | Failure] = deque(maxlen=KEPT)
         self._back = 0
 
     def add(self, event: Document | Failure) -> None:
-        self._lines.append([(event.message, "warning")] if isinstance(event, Failure) else line_of(event))
+        self._events.append(event)
         if self._back:
-            self._back = min(self._back + 1, len(self._lines))
+            self._back = min(self._back + 1, len(self._events))
 
     def scroll(self, lines: int) -> None:
         """Up when negative."""
-        self._back = max(0, min(self._back - lines, len(self._lines)))
+        self._back = max(0, min(self._back - lines, len(self._events)))
 
-    def clear(self) -> None:
-        self._lines.clear()
-        self._back = 0
-
-    def lines(self, height: int) -> list[Line]:
-        end = max(len(self._lines) - self._back, min(height, len(self._lines)))
-        return list(islice(self._lines, max(0, end - height), end))
+    def lines(self, width: int, height: int) -> list[Line]:
+        end = max(len(self._events) - self._back, min(height, len(self._events)))
+        shown = islice(self._events, max(0, end - height), end)
+        return [
+            [(event.message, "warning")] if isinstance(event, Failure) else line_of(event, width) for event in shown
+        ]
 
 
 class Tail:

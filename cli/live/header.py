@@ -10,7 +10,7 @@ from operator import attrgetter
 
 from cli.live.reading import Situation, Traffic
 from cli.live.rows import View
-from cli.live.text import Line, fill, fit, short, sparkline, width_of
+from cli.live.text import Line, fill, fit, short, sparkline, width_of, wrap
 from cli.live.track import Track
 
 _LABEL = 8
@@ -19,6 +19,7 @@ _KINDS = ("passed", "dropped", "total")
 AVERAGES = (2.0, 10.0, 40.0)
 _WIDE_GRAPH = 24
 """Fewer cells than that beside the figures, and the graph gets a line of its own."""
+_NOTE_LINES = 2
 _NAMED = 4
 """More interfaces than that are only counted."""
 _COLUMN_SETS = (("now", "10s", "40s", "peak", "all"), ("now", "10s", "peak", "all"), ("now", "peak", "all"),
@@ -49,8 +50,7 @@ def header(head: Head, width: int) -> list[Line]:
         lines += figures
     else:
         lines += [*figures, [(fit("trend", _LABEL), "dim"), *_trend(head.track, width - _LABEL)]]
-    if head.situation.notes:
-        lines.append([(fit("; ".join(head.situation.notes), width), "warning")])
+    lines += [[(text, "warning")] for text in wrap("; ".join(head.situation.notes), width, _NOTE_LINES)]
     return [fill(line, width) for line in lines]
 
 

@@ -17,12 +17,16 @@ from cli.live.header import Head, header
 from cli.live.names import Names
 from cli.live.reading import Reading, Situation, Talker
 from cli.live.rows import OF, Decision, View, amount, decide, in_frozen_order, matching, ordered
-from cli.live.text import Line, fill, fit, short
+from cli.live.text import Line, Span, fill, short
 from cli.live.track import Track
 from cli.render import number
 
 ASKED = 100
 """Talkers to ask for, unless the screen is higher."""
+
+
+LATE = 3.0
+"""Seconds without an answer after which it is said that there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,10 +255,13 @@ class Model:
             return "nothing is attached: xdpfw attach IFACE"
         return "no talker matches the filter" if self.view.filter.strip() else "nobody talks"
 
-    def summary(self) -> Line:
-        """What the table does not show, so that it adds up."""
+    def summary(self) -> Span:
+        """What the table does not show, so that it adds up; or why there is no news."""
         if self.trouble is not None:
-            return [(fit(f"{self.trouble.message}; trying again", self.width), "trouble")]
+            return "; ".join([self.trouble.message, *self.trouble.notes, "trying again"]), "trouble"
+        late = time.monotonic() - self.reading.time if self.reading else 0.0
+        if late > LATE:
+            return f"the daemon has not answered for {late:.0f} s", "trouble"
         shown, rows = self.shown.reading, len(self.rows())
         last = min(self._top + self.height, rows)
         where = f"{self._top + 1}-{last}" if rows else "none"
@@ -264,7 +271,7 @@ class Model:
         text = f"{where} of {number(shown.tracked)} talkers{within}"
         if other.packets:
             text += f" · not tracked: {short(other.packets)} packets, {short(other.pps)} pps now"
-        return [(fit(text, self.width), "dim")]
+        return text, "dim"
 
 
 def filter_hint(text: str) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Sequence
 
 from cli.render import printable, scaled
@@ -44,12 +45,20 @@ def age(seconds: float) -> str:
     return f"{whole}s"
 
 
-def fit(text: str, width: int, *, right: bool = False) -> str:
+def fit(text: str, width: int, *, right: bool = False, ellipsis: str = "…") -> str:
     """Exactly `width` characters: cut with an ellipsis, or filled with blanks. Control characters do not survive."""
     text = printable(text)
     if len(text) > width:
-        text = text[: max(0, width - 1)] + "…" * (width > 0)
+        text = (text[: max(0, width - len(ellipsis))] + ellipsis)[: max(0, width)]
     return text.rjust(width) if right else text.ljust(width)
+
+
+def wrap(text: str, width: int, most: int) -> list[str]:
+    """At most so many lines, broken between words; what does not fit is cut with an ellipsis."""
+    lines = textwrap.wrap(printable(text), max(width, 1))
+    if len(lines) > most:
+        lines[most - 1 :] = [fit(" ".join(lines[most - 1 :]), width)]
+    return lines
 
 
 def width_of(line: Line) -> int:
