@@ -19,7 +19,7 @@ BASE = "/api/v1"
 DEFAULT_SOCKET = "/run/xdpfw/xdpfw.sock"
 BLOCK_BYTES = 1 << 18
 
-Query = dict[str, str | int | bool | None]
+Query = dict[str, str | int | float | bool | None]
 Document = dict[str, Any]
 
 
@@ -151,9 +151,10 @@ class Client:
             if cursor is None:
                 return found
 
-    def read(self, path: str, query: Query | None = None) -> Answer:
-        """A GET whose headers matter too."""
-        return self._request("GET", path, query)
+    def read(self, path: str, query: Query | None = None, known: str | None = None) -> Answer:
+        """A GET whose headers matter too. `known`: the entity tag of what the caller has; 304 without a document when
+        that is still so."""
+        return self._request("GET", path, query, headers={"If-None-Match": known} if known else None)
 
     def write(
         self, method: str, path: str, query: Query | None = None, body: Any = None, etag: str | None = None
@@ -207,12 +208,16 @@ class Client:
             raise Failure(UNREACHABLE, f"{self.target} closed the connection in the middle of its answer", "try again")
 
     def lines(self, path: str, query: Query, accept: str) -> Iterator[str]:
-        """The lines of an answer that need not end (server-sent events), as they come."""
+        """The lines of an answer that need not end (server-sent events), as they come. The connection is closed
+        afterwards."""
         response = self._send("GET", path, query, None, {"Accept": accept})
         if response.status >= 400:
             raise self._refusal(response)
-        while line := self._guarded(response.readline, sent=True):
-            yield line.decode("utf-8", "replace").rstrip("\r\n")
+        try:
+            while line := self._guarded(response.readline, sent=True):
+                yield line.decode("utf-8", "replace").rstrip("\r\n")
+        finally:
+            self.close()
 
     def cut(self) -> None:
         """End what another thread waits for; it gets a Failure, or the end of its lines."""

@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from cli.live.decide import Decision
 from cli.live.reading import Talker
-from cli.live.rows import Decision, View, amount
+from cli.live.rows import View, amount
 from cli.live.text import Line, age, bar, fill, fit, percent, short
 
 ORDER = ("rank", "address", "name", "pps", "bps", "packets", "bytes", "share", "by", "age", "on", "bar")
@@ -127,6 +128,7 @@ def _padded(line: Line, width: int, style: str = "") -> Line:
     return fill([*line, (" " * width, style)], width)
 
 
+_VERDICTS = {"drop": "dropped", "limit": "dropped", "pass": "passed"}
 Cell = Callable[[Row, Layout, View, float], tuple[str, str]]
 
 
@@ -143,7 +145,7 @@ def _share(row: Row, layout: Layout, view: View, now: float) -> tuple[str, str]:
 
 
 def _by(row: Row, layout: Layout, view: View, now: float) -> tuple[str, str]:
-    return row.decision.label, {"drop": "dropped", "pass": "passed"}[row.decision.verdict] if row.decision.label else ""
+    return row.decision.label, _VERDICTS.get(row.decision.verdict, "") if row.decision.label else ""
 
 
 def _figure(quantity: str) -> Cell:

@@ -9,7 +9,7 @@ from typing import TypeVar
 from cli.client import Client
 from cli.errors import UNREACHABLE, Failure
 from cli.live.changes import Change, Wish, make, undo
-from cli.live.feed import Feed, Jobs, Question
+from cli.live.feed import Answers, Feed, Jobs, Question
 from cli.live.text import Span
 from cli.render import duration
 
@@ -31,12 +31,15 @@ class Deeds:
         self._done: list[Change] = []
         self.ttl = DEFAULT_TTL
 
-    def feed(self, question: Question[T], take: Callable[[Question[T], T | Failure], None], every: float) -> Feed[T]:
+    def feed(self, question: Answers[T], take: Callable[[Answers[T], T | Failure], None], every: float) -> Feed[T]:
         """Ask again and again. `take(question, answer)` is called in the application's thread."""
         return Feed(self.client(), question, lambda asked, answer: self.call(lambda: take(asked, answer)), every)
 
+    def once(self, question: Question[T], then: Callable[[T | Failure], None]) -> None:
+        self._jobs.do(question, lambda answer: self.call(lambda: then(answer)))
+
     def submit(self, wish: Wish, force: bool, then: Callable[[Change | Failure], None]) -> None:
-        self._jobs.do(lambda client: make(client, wish, force=force), lambda outcome: self.call(lambda: then(outcome)))
+        self.once(lambda client: make(client, wish, force=force), then)
 
     def made(self, change: Change) -> None:
         """Remember what was done, and tell."""
@@ -51,9 +54,7 @@ class Deeds:
             return
         change = self._done.pop()
         self._say((f"undoing {change.wish.prefix} in {change.wish.set}…", "dim"))
-        self._jobs.do(
-            lambda client: undo(client, change), lambda answer: self.call(lambda: self._undone(change, answer))
-        )
+        self.once(lambda client: undo(client, change), lambda answer: self._undone(change, answer))
 
     def stop(self) -> None:
         self._jobs.stop()

@@ -12,17 +12,18 @@ from typing import Protocol
 from cli.client import Query
 from cli.errors import Failure
 from cli.live.changes import Change
+from cli.live.decide import Rules
 from cli.live.deeds import Deeds
 from cli.live.events import EventLog, Tail
 from cli.live.feed import Feed
 from cli.live.form import EntryForm, Field
-from cli.live.model import Ask, Model, ask_situation, filter_hint
-from cli.live.pages import AddressPage, AskAddress, HelpPage
-from cli.live.reading import Document, Reading, Situation, Talker
+from cli.live.model import Model, filter_hint
+from cli.live.pages import AddressPage, HelpPage
+from cli.live.questions import ADDRESS_EVERY, EVERY, SITUATION_EVERY, Ask, AskAddress, AskPast, AskSituation
+from cli.live.reading import Document, Past, Reading, Situation, Talker
 from cli.live.rows import COLUMNS
 from cli.live.text import Hints, Line, Span, fit, hints, width_of, wrap
 
-EVERY, SITUATION_EVERY, ADDRESS_EVERY = 0.5, 2.0, 1.0
 MESSAGE_LINES = 3
 MESSAGE_SECONDS = 12.0
 STREAM_TIMEOUT = 600.0
@@ -54,9 +55,10 @@ class Desk:
         self._tail: Tail | None = None
         self._message: Span | None = None
         self._message_until = 0.0
+        self._past_asked: set[str | None] = set()
         self._address: Feed[tuple[Document, Document | None]] | None = None
         self._feed: Feed[Reading] = deeds.feed(model.ask, self._read, EVERY)
-        self._situation: Feed[Situation] = deeds.feed(ask_situation, self._situated, SITUATION_EVERY)
+        self._situation: Feed[tuple[Situation, Rules]] = deeds.feed(AskSituation(), self._situated, SITUATION_EVERY)
         self.key_map: dict[str, Callable[[], None]] = self._map(quit)
 
     def _map(self, quit: Callable[[], None]) -> dict[str, Callable[[], None]]:
@@ -208,12 +210,20 @@ class Desk:
 
     def _read(self, ask: object, answer: Reading | Failure) -> None:
         assert isinstance(ask, Ask)
-        self.model.take(ask, answer, now=time.time())
+        self.model.take(ask, answer, time.monotonic())
+        interface = self.model.view.interface
+        if isinstance(answer, Reading) and interface == ask.view.interface and interface not in self._past_asked:
+            self._past_asked.add(interface)
+            self._deeds.once(AskPast(interface), lambda past: self._remember(interface, past))
 
-    def _situated(self, _: object, answer: Situation | Failure) -> None:
+    def _remember(self, interface: str | None, past: Past | Failure) -> None:
+        if isinstance(past, Past):
+            self.model.remember(interface, past)
+
+    def _situated(self, _: object, answer: tuple[Situation, Rules] | Failure) -> None:
         # The other feed tells when the daemon does not answer.
-        if isinstance(answer, Situation):
-            self.model.situation = answer
+        if not isinstance(answer, Failure):
+            self.model.situation, self.model.rules = answer
 
     # What is shown
 

@@ -3,38 +3,22 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from itertools import islice
 
 from cli.client import Client, Query
 from cli.errors import NOT_FOUND, Failure
 from cli.live.reading import Document
 from cli.live.text import Line, fit
+from cli.sse import MEDIA_TYPE, messages
 from cli.times import clock
 
 KEPT = 2000
 _WIDE = 120
 AGAIN = 2.0
 """Seconds until a stream that broke off is asked for again."""
-
-
-def messages(lines: Iterable[str]) -> Iterator[Document]:
-    """The JSON objects of an event stream: `data:` lines up to an empty one (HTML standard, 9.2.6)."""
-    data: list[str] = []
-    for line in lines:
-        if line.startswith("data:"):
-            data.append(line[5:].removeprefix(" "))
-        elif not line and data:
-            text, data = "\n".join(data), []
-            try:
-                message = json.loads(text)
-            except ValueError:
-                continue
-            if isinstance(message, dict):
-                yield message
 
 
 def line_of(event: Document, width: int) -> Line:
@@ -108,7 +92,7 @@ class Tail:
     def _run(self) -> None:
         while not self._ended.is_set():
             try:
-                for event in messages(self._client.lines("/events", self._query, "text/event-stream")):
+                for event in messages(self._client.lines("/events", self._query, MEDIA_TYPE)):
                     if self._ended.is_set():
                         break
                     self._tell(event)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from cli.client import Client
@@ -14,6 +14,7 @@ from cli.errors import FAILED, Failure
 
 T = TypeVar("T")
 Question = Callable[[Client], T]
+Answers = Callable[[Client], Iterator[T]]
 SOONEST = 0.1
 """Seconds between two questions at least, also when keys ask for more."""
 AFTER_FAILURE = 1.0
@@ -28,45 +29,61 @@ def understood(target: object, parse: Callable[[], T]) -> T:
 
 
 class Feed(Generic[T]):
-    """Asks a question again and again. `tell(question, answer)` is called in the feed's thread; an answer may be a
-    Failure. Another question is asked at once."""
+    """Asks a question again and again; a question has one answer or a stream of them. `tell(question, answer)` is
+    called in the feed's thread; an answer may be a Failure. Another question is asked at once."""
 
     def __init__(
-        self,
-        client: Client,
-        question: Question[T],
-        tell: Callable[[Question[T], T | Failure], None],
-        every: float,
+        self, client: Client, question: Answers[T], tell: Callable[[Answers[T], T | Failure], None], every: float
     ) -> None:
         self._client, self.question, self._tell, self._every = client, question, tell, every
+        self._asking: Answers[T] | None = None
+        self._lock = threading.Lock()
         self._wake = threading.Event()
         self._ended = threading.Event()
         threading.Thread(target=self._run, name="xdpfw-feed", daemon=True).start()
 
-    def ask(self, question: Question[T]) -> None:
-        self.question = question
+    def ask(self, question: Answers[T]) -> None:
+        with self._lock:
+            self.question = question
+            if self._asking not in (None, question):
+                self._client.cut()
         self._wake.set()
 
     def stop(self) -> None:
-        self._ended.set()
+        with self._lock:
+            self._ended.set()
+            self._client.cut()
         self._wake.set()
 
     def _run(self) -> None:
         while not self._ended.is_set():
             self._wake.clear()
-            began, question = time.monotonic(), self.question
-            pause = self._every
-            answer: T | Failure
+            began, pause = time.monotonic(), self._every
+            with self._lock:
+                self._asking = question = self.question
             try:
-                answer = question(self._client)
+                self._answers(question)
             except Failure as failure:
-                answer, pause = failure, max(self._every, AFTER_FAILURE)
-            if self._ended.is_set():
-                break
-            self._tell(question, answer)
+                self._client.close()
+                # Else it was cut off because another question waits.
+                if not self._is_over(question):
+                    pause = max(self._every, AFTER_FAILURE)
+                    self._tell(question, failure)
+            with self._lock:
+                self._asking = None
             self._ended.wait(began + SOONEST - time.monotonic())
-            self._wake.wait(max(0.0, began + pause - time.monotonic()))
+            self._wake.wait(began + pause - time.monotonic())
         self._client.close()
+
+    def _answers(self, question: Answers[T]) -> None:
+        for answer in question(self._client):
+            if self._is_over(question):
+                self._client.close()  # in the middle of a stream
+                return
+            self._tell(question, answer)
+
+    def _is_over(self, question: Answers[T]) -> bool:
+        return self._ended.is_set() or self.question != question
 
 
 class Jobs:

@@ -125,6 +125,8 @@ def _graphs(track: Track, width: int) -> list[Line]:
 
 def _trend(track: Track, width: int) -> Line:
     """All packets a second; red where most of them were dropped."""
+    if width <= 0:
+        return []
     seconds = list(track.seconds)[-width:]
     top = max((each.total.pps for each in seconds), default=0.0)
     text = sparkline([each.total.pps for each in seconds], width, top)

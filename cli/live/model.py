@@ -6,73 +6,42 @@ from __future__ import annotations
 import copy
 import ipaddress
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from cli.client import Client, segment
 from cli.errors import Failure
 from cli.live import columns
-from cli.live.feed import understood
+from cli.live.decide import Decision, Rules
 from cli.live.header import Head, header
 from cli.live.names import Names
-from cli.live.reading import Reading, Situation, Talker
-from cli.live.rows import OF, Decision, View, amount, decide, in_frozen_order, matching, ordered
+from cli.live.questions import ASKED, Ask
+from cli.live.reading import Past, Reading, Situation, Talker
+from cli.live.rows import OF, View, amount, in_frozen_order, matching, ordered
 from cli.live.text import Line, Span, fill, short
 from cli.live.track import Track
 from cli.render import number
-
-ASKED = 100
-"""Talkers to ask for, unless the screen is higher."""
-
 
 LATE = 3.0
 """Seconds without an answer after which it is said that there is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """The question for the feed: who talks, as the view wants it."""
-
-    view: View
-    limit: int = ASKED
-    frozen: bool = False
-
-    def __call__(self, client: Client) -> Reading:
-        name = self.view.interface
-        path = f"/interfaces/{segment(name)}/talkers" if name else "/talkers"
-        began = time.monotonic()
-        answer = client.get(path, self.view.query(self.limit, frozen=self.frozen))
-        # The daemon looked somewhere in between.
-        looked = (began + time.monotonic()) / 2
-        return understood(client.target, lambda: Reading.of(answer, looked))
-
-    def same_talkers(self, other: Ask) -> bool:
-        """Whether the answer to one will do for the other, until its own comes."""
-        return all(getattr(self.view, n) == getattr(other.view, n) for n in ("interface", "filter", "family"))
-
-
-def ask_situation(client: Client) -> Situation:
-    answer = client.get("/status")
-    return understood(client.target, lambda: Situation.of(answer))
-
-
 @dataclass(slots=True)
 class _Held:
-    """What was there when the view was paused or told."""
+    """What is shown: what there is, or what there was when the view was paused."""
 
     reading: Reading
     track: Track
-    now: float
 
 
 @dataclass(slots=True)
 class Model:
-    """`now` is the daemon's time in seconds since 1970. `names` is asked only when they are wanted."""
+    """`names` is made only when they are wanted."""
 
     view: View
     names: Callable[[], Names] = Names
     limit: int | None = None
     situation: Situation = field(default_factory=Situation)
+    rules: Rules = field(default_factory=Rules)
     reading: Reading | None = None
     trouble: Failure | None = None
     paused: bool = False
@@ -82,7 +51,8 @@ class Model:
     height: int = 14
     _tracks: dict[str | None, Track] = field(default_factory=dict)
     _held: _Held | None = None
-    _now: float = 0.0
+    _heard: float = 0.0
+    _answered: Ask | None = None
     _top: int = 0
     _labels: int = 0
     _addresses: int = 0
@@ -94,16 +64,20 @@ class Model:
     def ask(self) -> Ask:
         return Ask(self.view, self.limit or max(ASKED, self.height), self.frozen is not None)
 
-    def take(self, ask: Ask, answer: Reading | Failure, *, now: float) -> None:
-        if not ask.same_talkers(self.ask):
+    def take(self, ask: Ask, answer: Reading | Failure, heard: float) -> None:
+        """`heard`: when it came, monotonic."""
+        if ask.view.interface != self.view.interface:
             return
         if isinstance(answer, Failure):
             self.trouble = answer
             return
         self.trouble = None
-        self._now = now
+        self._heard, self._answered = heard, ask
         self.reading = answer
-        self._track.add(answer.time, answer.totals)
+        self._track.add(answer.at, answer.totals)
+
+    def remember(self, interface: str | None, past: Past) -> None:
+        self._tracks.setdefault(interface, Track()).remember(past)
 
     @property
     def _track(self) -> Track:
@@ -112,11 +86,9 @@ class Model:
     # What keys do
 
     def change(self, **fields: object) -> None:
-        """Change the view. What is paused or frozen is let go when it would have to show other talkers."""
-        view = replace(self.view, **fields)  # type: ignore[arg-type]
-        others = not Ask(view).same_talkers(Ask(self.view))
-        self.view = view
-        if others:
+        """Change the view. What is paused or frozen is let go when other interfaces' talkers are to be shown."""
+        before, self.view = self.view, replace(self.view, **fields)  # type: ignore[arg-type]
+        if before.interface != self.view.interface:
             self.reading, self.trouble, self._held, self.paused, self.frozen = None, None, None, False, None
             self._addresses = self._labels = self._top = 0
 
@@ -139,7 +111,7 @@ class Model:
     def pause(self) -> None:
         self.paused = not self.paused
         reading = self.reading or Reading()
-        self._held = _Held(reading, copy.deepcopy(self._track), self._now) if self.paused else None
+        self._held = _Held(reading, copy.deepcopy(self._track)) if self.paused else None
 
     def freeze(self) -> None:
         self.frozen = self.rows() if self.frozen is None else None
@@ -169,17 +141,20 @@ class Model:
 
     @property
     def shown(self) -> _Held:
-        return self._held or _Held(self.reading or Reading(), self._track, self._now)
+        return self._held or _Held(self.reading or Reading(), self._track)
 
     def rows(self, *, thawed: bool = False) -> list[Talker]:
-        reading = self.shown.reading
+        talkers: Sequence[Talker] = self.shown.reading.talkers
         if self.frozen is not None and not thawed:
-            return in_frozen_order(reading.talkers, self.frozen)
-        return ordered(matching(reading.talkers, self.view, self._texts), self.view)[: self.limit]
+            return matching(in_frozen_order(talkers, self.frozen), self.view, self._texts)
+        return ordered(matching(talkers, self.view, self._texts), self.view)[: self.limit]
 
     def _texts(self, talker: Talker) -> list[str]:
-        label = decide(talker, self.situation).label
+        label = self._decide(talker).label
         return [talker.address, self.name(talker.address) or "", label, *talker.sets, *talker.interfaces]
+
+    def _decide(self, talker: Talker) -> Decision:
+        return self.rules.decide(talker, self.view.interface)
 
     def name(self, address: str) -> str | None:
         if not self.view.names:
@@ -219,7 +194,7 @@ class Model:
         at = self._position(rows)
         self._top = self._scrolled(len(rows), at)
         page = rows[self._top : self._top + self.height]
-        decisions = [decide(talker, self.situation) for talker in page]
+        decisions = [self._decide(talker) for talker in page]
         self._addresses = columns.address_width(page, self._addresses)
         self._labels = columns.label_width([decision.label for decision in decisions], self._labels)
         layout = columns.lay_out(self.width, self.view, self._addresses, self._labels)
@@ -227,7 +202,7 @@ class Model:
         return columns.titles(layout, self.view), lines, None if at is None else at - self._top
 
     def _lines(self, page: list[Talker], decisions: list[Decision], layout: columns.Layout, most: float) -> list[Line]:
-        now, monitor = self.shown.now, self.situation.mode != "enforce"
+        now, monitor = self.shown.reading.at, self.situation.mode != "enforce"
         if not page:
             return [fill([(f"  {self._why_empty()}", "dim")], self.width)]
         return [
@@ -249,7 +224,7 @@ class Model:
         return max(0, min(top, many - self.height))
 
     def _why_empty(self) -> str:
-        if self.reading is None:
+        if self._answered is None or self._answered.view.filter != self.view.filter or self.reading is None:
             return "asking the daemon…"
         if not self.situation.attached:
             return "nothing is attached: xdpfw attach IFACE"
@@ -259,7 +234,7 @@ class Model:
         """What the table does not show, so that it adds up; or why there is no news."""
         if self.trouble is not None:
             return "; ".join([self.trouble.message, *self.trouble.notes, "trying again"]), "trouble"
-        late = time.monotonic() - self.reading.time if self.reading else 0.0
+        late = time.monotonic() - self._heard if self.reading else 0.0
         if late > LATE:
             return f"the daemon has not answered for {late:.0f} s", "trouble"
         shown, rows = self.shown.reading, len(self.rows())

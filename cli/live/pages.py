@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from cli.client import Client, Document, segment
+from cli.client import Document
 from cli.errors import Failure
 from cli.live.feed import understood
 from cli.live.reading import Talker, Traffic
@@ -66,18 +65,6 @@ class Scrolled:
 class HelpPage(Scrolled):
     def text(self, width: int) -> list[Line]:
         return [[], *([(f"  {keys:15}", "key"), (meaning, "")] for keys, meaning in KEYS)]
-
-
-@dataclass(frozen=True, slots=True)
-class AskAddress:
-    """The question for the feed: what `GET /addresses` says, and the talker, if it is tracked."""
-
-    address: str
-
-    def __call__(self, client: Client) -> tuple[Document, Document | None]:
-        shown = client.get(f"/addresses/{segment(self.address)}")
-        items = client.get("/talkers", {"within": self.address, "limit": 1})["items"]
-        return shown, items[0] if items else None
 
 
 class AddressPage(Scrolled):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -81,22 +82,22 @@ class Talker:
 @dataclass(frozen=True, slots=True)
 class Reading:
     """`tracked`: how many talkers the daemon tracks (inside the filter); `other`: the traffic of those it does not;
-    `time`: when, monotonic."""
+    `at`: when the daemon read it, seconds since 1970 by its clock."""
 
     talkers: tuple[Talker, ...] = ()
     tracked: int = 0
     other: Traffic = Traffic()
     totals: Traffic = Traffic()
-    time: float = 0.0
+    at: float = 0.0
 
     @classmethod
-    def of(cls, document: Document, time: float = 0.0) -> Reading:
+    def of(cls, document: Document) -> Reading:
         return cls(
             tuple(Talker.of(item) for item in document["items"]),
             document["total"],
             Traffic.of(document["other"]),
             Traffic.of(document["totals"]),
-            time,
+            _seconds(document["at"]),
         )
 
 
@@ -116,13 +117,12 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """`rows`: the policy's rows in their order, which are names of sets. `notes`: what people should know first."""
+    """`notes`: what people should know first."""
 
     links: tuple[Link, ...] = ()
     revision: int = 0
     default: str = "pass"
     mode: str = "enforce"
-    rows: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -137,7 +137,35 @@ class Situation:
             share = f" {100 * operation['done'] // operation['total']} %" if operation["total"] else ""
             notes.append(f"running: {operation['kind']}{share}")
         links = tuple(Link.of(item) for item in status["interfaces"])
-        return cls(links, status["revision"], policy["default"], policy["mode"], tuple(policy["rows"]), tuple(notes))
+        return cls(links, status["revision"], policy["default"], policy["mode"], tuple(notes))
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """Seconds that are over, the latest last: when each ended (by the daemon's clock), and its rates; None where
+    nothing is known."""
+
+    ends: tuple[float, ...] = ()
+    rates: tuple[Traffic | None, ...] = ()
+
+    @classmethod
+    def of(cls, histories: Sequence[Document]) -> Past:
+        """Of one interface, or of several together."""
+        if not histories:
+            return cls()
+        ends = [_seconds(text) for text in histories[0]["times"]]
+        return cls(tuple(ends), tuple(_together(histories, at) for at in range(len(ends))))
+
+
+def _together(histories: Sequence[Document], at: int) -> Traffic | None:
+    known = [each for each in histories if each["passed"]["pps"][at] is not None]
+    if not known:
+        return None
+    flows = (
+        Flow(pps=sum(each[kind]["pps"][at] for each in known), bps=sum(each[kind]["bps"][at] for each in known))
+        for kind in ("passed", "dropped")
+    )
+    return Traffic(*flows)
 
 
 def _seconds(text: str) -> float:

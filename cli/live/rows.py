@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from cli.client import Query
-from cli.live.reading import Situation, Talker
+from cli.live.reading import Talker
 
 COLUMNS = ("pps", "bps", "packets", "bytes", "share")
 """Keys 1…5 sort by these."""
@@ -91,10 +91,14 @@ def ordered(talkers: Iterable[Talker], view: View) -> list[Talker]:
 
 
 def matching(talkers: Iterable[Talker], view: View, texts: Callable[[Talker], Iterable[str]]) -> list[Talker]:
-    """Those that contain the filter's text in one of their texts. A prefix was the daemon's to apply."""
+    """Those inside the filter's prefix, or that contain its text in one of their texts. The daemon knows prefixes too;
+    this is for what it told before the filter was there."""
     wanted = view.filter.strip().casefold()
-    if not wanted or view.within is not None:
+    if not wanted:
         return list(talkers)
+    if view.within is not None:
+        network = ipaddress.ip_network(view.within)
+        return [talker for talker in talkers if ipaddress.ip_address(talker.address) in network]
     return [talker for talker in talkers if any(wanted in text.casefold() for text in texts(talker))]
 
 
@@ -109,19 +113,3 @@ def _packed(text: str) -> bytes:
     """Sorts as the daemon does: IPv4 in its IPv6 spelling (RFC 4291, 2.5.5.2)."""
     address = ipaddress.ip_address(text)
     return bytes(10) + b"\xff\xff" + address.packed if address.version == 4 else address.packed
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What decides about a source, for people, and how: `pass` or `drop`."""
-
-    label: str
-    verdict: str
-
-
-def decide(talker: Talker, situation: Situation) -> Decision:
-    """By the policy's rows, of which the first that matches wins, and the sets that the address is in."""
-    for row in situation.rows:
-        if row in talker.sets:
-            return Decision(row, "pass" if row == "allow" else "drop")
-    return Decision("default" if situation.default == "drop" else "", situation.default)

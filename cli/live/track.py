@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from cli.live.reading import Flow, Traffic
+from cli.live.reading import Flow, Past, Traffic
 
 WINDOW = 40.0
 """Seconds that the longest average spans."""
@@ -32,6 +32,23 @@ class _Sample:
         )
         return Traffic(Flow(pps=packets, bps=8 * size), Flow(pps=dropped, bps=8 * dropped_size))
 
+    def is_before(self, other: _Sample) -> bool:
+        return self.time < other.time or any(a < b for a, b in zip(self.counts, other.counts, strict=True))
+
+    def reckoned_back(self, rates: Traffic, time: float) -> _Sample:
+        """What the counts must have been at an earlier time, if these were the rates since."""
+        gap = self.time - time
+        packets, size, dropped, dropped_size = self.counts
+        return _Sample(
+            time,
+            (
+                packets - gap * rates.passed.pps,
+                size - gap * rates.passed.bps / 8,
+                dropped - gap * rates.dropped.pps,
+                dropped_size - gap * rates.dropped.bps / 8,
+            ),
+        )
+
     def between(self, later: _Sample, time: float) -> _Sample:
         part = (time - self.time) / (later.time - self.time)
         first, second, third, fourth = (
@@ -42,7 +59,7 @@ class _Sample:
 
 @dataclass(slots=True)
 class Track:
-    """One interface, or all together. Times are monotonic seconds.
+    """One interface, or all together. Times are seconds by the daemon's clock.
 
     `peaks`: the highest rates of passed, dropped and total traffic; `seconds`: rates of each second that is over.
     """
@@ -53,21 +70,42 @@ class Track:
     _second: _Sample | None = None
 
     def add(self, time: float, totals: Traffic) -> None:
-        """A reading. Counts that went back (counted afresh, another daemon, an interface fewer) begin anew."""
+        """A reading. Counts or times that went back (counted afresh, another daemon, an interface less) begin anew."""
         passed, dropped = totals.passed, totals.dropped
         now = _Sample(time, (passed.packets, passed.bytes, dropped.packets, dropped.bytes))
         samples = self._samples
-        if samples and any(new < old for new, old in zip(now.counts, samples[-1].counts, strict=True)):
+        if samples and now.is_before(samples[-1]):
             samples.clear()
             self._second = None
         if samples:
-            if time <= samples[-1].time:
+            if time == samples[-1].time:
                 return
             self._complete_seconds(samples[-1], now)
         samples.append(now)
         while len(samples) > 2 and samples[1].time <= time - WINDOW:
             samples.popleft()
-        flows = (passed, dropped, totals.total)
+        self._raise_peaks(totals)
+
+    def remember(self, past: Past) -> None:
+        """What the daemon knows of the time before the first reading. It is put before what is known already."""
+        if not self._samples:
+            return
+        earliest = self._samples[0]
+        seconds: list[Traffic] = []
+        for end, rates in zip(reversed(past.ends), reversed(past.rates), strict=True):
+            if rates is None or len(seconds) + len(self.seconds) >= SECONDS:
+                break
+            if end > earliest.time:
+                continue
+            seconds.append(rates)
+            self._raise_peaks(rates)
+            earliest = earliest.reckoned_back(rates, end - 1.0)
+            if self._samples[-1].time - end <= WINDOW:
+                self._samples.appendleft(earliest)
+        self.seconds.extendleft(seconds)
+
+    def _raise_peaks(self, rates: Traffic) -> None:
+        flows = (rates.passed, rates.dropped, rates.total)
         one, two, three = (_higher(peak, flow) for peak, flow in zip(self.peaks, flows, strict=True))
         self.peaks = (one, two, three)
 

@@ -78,7 +78,8 @@ def _is_live(session: Session) -> bool:
 def _live(session: Session) -> int:
     # Textual takes longer to import than any other verb to answer.
     from cli.live.app import run
-    from cli.live.model import Model, ask_situation
+    from cli.live.model import Model
+    from cli.live.questions import AskSituation
     from cli.live.rows import View
 
     args = session.args
@@ -87,8 +88,9 @@ def _live(session: Session) -> int:
         raise Failure(USAGE, f"--within {args.within}: not a prefix")
     model = Model(view, limit=args.limit)
     # What is wrong with the daemon or the question is told as by every other verb, before the screen changes.
-    model.situation = ask_situation(session.client)
-    model.ask(session.client)
+    [(model.situation, model.rules)] = AskSituation()(session.client)
+    next(model.ask(session.client))
+    session.client.close()
     return run(model, session.new_client)
 
 

@@ -4,18 +4,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from cli.client import Client, Target
 from cli.errors import Failure, Refused
 from cli.live.changes import Wish, make, undo
-from cli.live.model import Ask, ask_situation
-from cli.live.pages import AskAddress, address_lines
+from cli.live.decide import Decision
+from cli.live.pages import address_lines
+from cli.live.questions import Ask, AskAddress, AskPast, AskSituation
+from cli.live.reading import Talker, Traffic
 from cli.live.rows import COLUMNS, OF, View
 from tests.api.conftest import WAN, Api
 
+T = TypeVar("T")
 PREFIX = "198.51.100.0/24"
 WISH = Wish("block", PREFIX, 600, "too much")
 
@@ -25,6 +28,10 @@ def client(api: Api) -> Iterator[Client]:
     client = Client(Target(path=str(api.host.socket)), 30)
     yield client
     client.close()
+
+
+def first(answers: Iterator[T]) -> T:
+    return next(answers)
 
 
 def claims(api: Api) -> dict[str, dict[str, Any]]:
@@ -111,13 +118,24 @@ def test_every_question_of_the_live_view_is_understood(api: Api, client: Client,
     for sort in COLUMNS:
         for of in OF:
             for cumulative in (False, True):
-                Ask(View(interface, sort, of=of, cumulative=cumulative, descending=cumulative))(client)
+                view = View(interface, sort, of=of, cumulative=cumulative, descending=cumulative)
+                assert first(Ask(view)(client)).at > 0
+                client.close()  # in the middle of the stream
     for text in ("10.0.0.0/8", "2001:db8::/32", "192.0.2.1", "192.0.2.1/8", "text"):
-        Ask(View(interface, filter=text, family="4"), frozen=True)(client)
-    situation = ask_situation(client)
-    assert (situation.attached, situation.rows) == ((WAN,), ("allow", "block"))
+        first(Ask(View(interface, filter=text, family="4"), frozen=True)(client))
+        client.close()
+    past = AskPast(interface)(client)
+    assert len(past.ends) == len(past.rates) == 600
+    ask = AskSituation()
+    situation, rules = first(ask(client))
+    assert situation.attached == (WAN,)
+    assert rules.decide(Talker("198.51.100.7", Traffic(), sets=("block",))) == Decision("block", "drop")
+    assert first(ask(client))[1] is rules  # they have not changed
+    api.put("rules/mine", {"action": "drop", "match": {"source": "192.0.2.0/24"}})
+    rules = first(ask(client))[1]
+    assert rules.decide(Talker("192.0.2.7", Traffic())) == Decision("mine", "drop")
     make(client, WISH)
-    lines = address_lines(*AskAddress("198.51.100.7")(client), None, 80)
+    lines = address_lines(*first(AskAddress("198.51.100.7")(client)), None, 80)
     page = "\n".join("".join(text for text, _ in line) for line in lines)
     assert "198.51.100.7 is dropped" in page
     assert PREFIX in page

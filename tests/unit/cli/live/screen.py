@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -19,7 +20,7 @@ from cli.live.reading import Talker, Traffic
 from cli.live.rows import View
 from cli.live.widgets import Lines
 from tests.canned import Asked, Canned, Told
-from tests.unit.cli.live.values import iso, talker, told, told_flow
+from tests.unit.cli.live.values import iso, rule, talker, told, told_flow
 from tests.unit.cli.test_pages import INTERFACE, STATUS
 
 PATIENCE = 20.0
@@ -39,26 +40,32 @@ class Talking:
         ]  # fmt: skip
         both = [INTERFACE | {"name": name, "mode": "native", "warning": None} for name in ("eth0", "eth1")]
         self.status: dict[str, Any] = STATUS | {"warnings": [], "operation": None, "interfaces": both}
+        self.rules = [rule("allow", "pass", source=["allow"]), rule("block", "drop", source=["block"])]
         daemon.tells["GET", "/status"] = lambda _: Told(document=self.status)
+        daemon.tells["GET", "/rules"] = lambda _: Told(document={"items": self.rules, "next": None, "total": 2})
         for path in ("/talkers", "/interfaces/eth0/talkers", "/interfaces/eth1/talkers"):
-            daemon.tells["GET", path] = self._tell
+            daemon.tells["GET", f"{path}/stream"] = self.stream
+            daemon.tells["GET", path] = lambda _: Told(document=self.answer())
 
-    def _tell(self, asked: Asked) -> Told:
+    def stream(self, asked: Asked) -> Told:
+        """One event, and the stream breaks off: the view asks again."""
+        return Told(text=f"retry: 1000\ndata: {json.dumps(self.answer())}\n\n".encode())
+
+    def answer(self) -> dict[str, Any]:
         totals = Traffic()
         for each in self.talkers:
             totals = Traffic(totals.passed + each.traffic.passed, totals.dropped + each.traffic.dropped)
-        return Told(
-            document={
-                "items": [told(each) for each in self.talkers],
-                "next": None,
-                "total": len(self.talkers),
-                "other": {"passed": told_flow(Traffic().passed), "dropped": told_flow(Traffic().dropped)},
-                "totals": {"passed": told_flow(totals.passed), "dropped": told_flow(totals.dropped)},
-                "since": iso(0),
-            }
-        )
+        return {
+            "items": [told(each) for each in self.talkers],
+            "next": None,
+            "total": len(self.talkers),
+            "other": {"passed": told_flow(Traffic().passed), "dropped": told_flow(Traffic().dropped)},
+            "totals": {"passed": told_flow(totals.passed), "dropped": told_flow(totals.dropped)},
+            "since": None,
+            "at": iso(time.time()),
+        }
 
-    def asked(self, path: str = "/talkers") -> dict[str, str]:
+    def asked(self, path: str = "/talkers/stream") -> dict[str, str]:
         """The latest question there."""
         return next((each.query for each in reversed(self.daemon.asked) if each.path == path), {})
 

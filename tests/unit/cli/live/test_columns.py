@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.live.columns import Layout, Row, address_width, label_width, lay_out, line_of, titles
+from cli.live.decide import Decision
 from cli.live.reading import Flow, Talker, Traffic
-from cli.live.rows import COLUMNS, Decision, View
+from cli.live.rows import COLUMNS, View
 from tests.unit.cli.live.values import NOW, talker, text
 
 LONG = "2001:db8:1111:2222:3333:4444:5555:6666"

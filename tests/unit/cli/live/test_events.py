@@ -9,7 +9,7 @@ import pytest
 from cli.client import Client, Target
 from cli.errors import NOT_FOUND, UNREACHABLE, Failure
 from cli.live import events
-from cli.live.events import EventLog, Tail, line_of, messages
+from cli.live.events import EventLog, Tail, line_of
 from lab.waiting import eventually
 from tests.canned import Asked, Canned, Told, problem
 from tests.unit.cli.live.values import text
@@ -19,14 +19,6 @@ EVENT: dict[str, Any] = {
     "source": "192.0.2.1", "destination": "2001:db8::1", "protocol": "udp", "source_port": 53,
     "destination_port": 5353, "length": 60,
 }  # fmt: skip
-
-
-def test_messages_are_the_data_of_a_stream() -> None:
-    stream = [
-        ": keep-alive", "", 'data: {"a": 1}', "", "event: x", "id: 7", 'data:{"a":', "data: 2}", "", "data: nonsense",
-        "", "data: [1]", "", 'data: {"a": 3}',
-    ]  # fmt: skip
-    assert list(messages(stream)) == [{"a": 1}, {"a": 2}]  # the last one is not complete
 
 
 def test_a_line_tells_all_of_a_packet() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ def client(tmp_path: Path) -> Client:
 
 def test_a_feed_asks_again_and_again_until_it_is_stopped(client: Client) -> None:
     told: list[object] = []
-    feed = Feed(client, lambda _: len(told), lambda _, answer: told.append(answer), 0.01)
+    feed = Feed(client, lambda _: iter([len(told)]), lambda _, answer: told.append(answer), 0.01)
     eventually(lambda: len(told) > 3, "it was asked several times")
     feed.stop()
     ended = {thread for thread in threading.enumerate() if thread.name == "xdpfw-feed"}
@@ -34,10 +35,10 @@ def test_a_feed_asks_again_and_again_until_it_is_stopped(client: Client) -> None
 
 def test_another_question_is_asked_at_once(client: Client) -> None:
     told: list[object] = []
-    feed: Feed[str] = Feed(client, lambda _: "one", lambda _, answer: told.append(answer), 60)
+    feed: Feed[str] = Feed(client, lambda _: iter(["one"]), lambda _, answer: told.append(answer), 60)
     eventually(lambda: told == ["one"], "the first answer")
     began = time.monotonic()
-    feed.ask(lambda _: "two")
+    feed.ask(lambda _: iter(["two"]))
     eventually(lambda: told == ["one", "two"], "the second answer", 5)
     assert time.monotonic() - began < 5  # and not after a minute
     feed.stop()
@@ -46,10 +47,10 @@ def test_another_question_is_asked_at_once(client: Client) -> None:
 def test_a_failure_is_told_and_it_goes_on(client: Client) -> None:
     told: list[object] = []
 
-    def question(asked: Client) -> object:
+    def question(asked: Client) -> Iterator[str]:
         if not told:
             asked.get("/status")  # nobody listens there
-        return "well"
+        yield "well"
 
     feed = Feed(client, question, lambda _, answer: told.append(answer), 0.01)
     eventually(lambda: told[1:2] == ["well"], "it goes on")

@@ -16,7 +16,7 @@ from tests.unit.cli.live.values import text
 
 SITUATION = Situation(
     (Link("eth0", "native", None), Link("eth1", "generic", "the driver cannot"), Link("eth2", None, None)),
-    42, "pass", "enforce", ("allow", "block"),
+    42, "pass", "enforce",
 )  # fmt: skip
 
 

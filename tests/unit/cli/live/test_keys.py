@@ -68,7 +68,7 @@ def test_i_goes_round_the_interfaces(daemon: Canned, talking: Talking) -> None:
             await shown.press("I")
             assert shown.lines("head")[0].startswith("eth1")
             paths = {each.path for each in daemon.asked}
-            assert {"/talkers", "/interfaces/eth0/talkers", "/interfaces/eth1/talkers"} <= paths
+            assert {"/talkers/stream", "/interfaces/eth0/talkers/stream", "/interfaces/eth1/talkers/stream"} <= paths
 
     run(test)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import Any
 
@@ -30,7 +31,8 @@ def test_any_size_shows_something_and_breaks_nothing(daemon: Canned, talking: Ta
             assert all(len(line) <= size[0] for part in ("head", "body", "bottom") for line in shown.lines(part))
             if size[0] >= 80:
                 await shown.press("escape", "e", "escape")
-                assert len(shown.addresses) == size[1] - 2 - 1 - len(shown.lines("head"))
+                room = size[1] - 2 - 1 - len(shown.lines("head"))
+                await shown.until(lambda: len(shown.addresses) == room, "as many rows as fit")
 
     run(test)
 
@@ -50,14 +52,15 @@ def test_it_follows_the_terminal_when_that_changes(daemon: Canned, talking: Talk
 
 
 def test_a_daemon_that_goes_away_and_comes_back(daemon: Canned, talking: Talking) -> None:
-    tell = daemon.tells["GET", "/talkers"]
+    tell = daemon.tells["GET", "/talkers/stream"]
 
     async def test() -> None:
         async with showing(daemon) as shown:
-            daemon.tells["GET", "/talkers"] = problem(503, "starting: the tables are being filled")
+            for path in ("/talkers/stream", "/talkers"):
+                daemon.tells["GET", path] = problem(503, "starting: the tables are being filled")
             await shown.shows("starting: the tables are being filled; trying again")
             assert len(shown.addresses) == 3  # what was known last stays
-            daemon.tells["GET", "/talkers"] = tell
+            daemon.tells["GET", "/talkers/stream"] = tell
             await shown.until(lambda: "trying again" not in shown.text, "it goes on")
 
     run(test)
@@ -65,7 +68,7 @@ def test_a_daemon_that_goes_away_and_comes_back(daemon: Canned, talking: Talking
 
 def test_a_daemon_that_does_not_answer(daemon: Canned, talking: Talking, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "LATE", 0.6)
-    tell, may = daemon.tells["GET", "/talkers"], threading.Event()
+    tell, may = daemon.tells["GET", "/talkers/stream"], threading.Event()
 
     def stuck(asked: Any) -> Told:
         may.wait(PATIENCE)
@@ -73,7 +76,7 @@ def test_a_daemon_that_does_not_answer(daemon: Canned, talking: Talking, monkeyp
 
     async def test() -> None:
         async with showing(daemon) as shown:
-            daemon.tells["GET", "/talkers"] = stuck
+            daemon.tells["GET", "/talkers/stream"] = stuck
             await shown.shows("the daemon has not answered for")
             await shown.press("down", "2")  # keys are answered all the same
             assert shown.app.model.cursor == "192.0.2.1"
@@ -87,7 +90,7 @@ def test_a_daemon_that_does_not_answer(daemon: Canned, talking: Talking, monkeyp
 def test_an_interface_that_is_detached_meanwhile(daemon: Canned, talking: Talking) -> None:
     async def test() -> None:
         async with showing(daemon, View("eth0")) as shown:
-            daemon.tells["GET", "/interfaces/eth0/talkers"] = problem(404, "eth0 is not attached")
+            daemon.tells["GET", "/interfaces/eth0/talkers/stream"] = problem(404, "eth0 is not attached")
             talking.status = talking.status | {"interfaces": talking.status["interfaces"][1:]}
             await shown.shows("eth0 is not attached; trying again")
             await shown.until(lambda: "not attached" in shown.lines("head")[0], "the header says so too")
@@ -99,7 +102,7 @@ def test_an_interface_that_is_detached_meanwhile(daemon: Canned, talking: Talkin
 
 @pytest.mark.parametrize("answer", [{"items": [{}]}, {"items": 1}, {}])
 def test_an_answer_that_is_none_of_xdpfws(daemon: Canned, talking: Talking, answer: dict[str, Any]) -> None:
-    daemon.tells["GET", "/talkers"] = Told(document=answer)
+    daemon.tells["GET", "/talkers/stream"] = Told(text=f"data: {json.dumps(answer)}\n\n".encode())
 
     async def test() -> None:
         async with showing(daemon) as shown:
@@ -122,15 +125,10 @@ def test_warnings_and_monitor_mode_are_on_the_screen(daemon: Canned, talking: Ta
 
 
 def test_what_no_tracked_talker_sent_is_told(daemon: Canned, talking: Talking) -> None:
-    tell = daemon.tells["GET", "/talkers"]
     other = {"passed": {"packets": 5_000_000, "bytes": 1, "pps": 700_000.0, "bps": 1.0}}
     other["dropped"] = {"packets": 1_000_000, "bytes": 1, "pps": 300_000.0, "bps": 1.0}
-
-    def flooded(asked: Any) -> Told:
-        told = tell(asked)  # type: ignore[operator]
-        return Told(document=told.document | {"other": other, "total": 131_072})
-
-    daemon.tells["GET", "/talkers"] = flooded
+    told = talking.answer() | {"other": other, "total": 131_072}
+    daemon.tells["GET", "/talkers/stream"] = Told(text=f"data: {json.dumps(told)}\n\n".encode())
 
     async def test() -> None:
         async with showing(daemon) as shown:

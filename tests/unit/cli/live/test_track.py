@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.live.reading import Flow, Traffic
+from cli.live.reading import Flow, Past, Traffic
 from cli.live.track import Track
 
 
@@ -87,12 +87,56 @@ def test_counts_that_went_back_begin_anew_and_nothing_is_negative() -> None:
     assert all(each.total.pps >= 0 for each in track.seconds)
 
 
-def test_a_reading_out_of_turn_is_left_out() -> None:
+def test_the_same_reading_twice_is_one() -> None:
     track = steady(5, 100)
-    track.add(4.0, counted(10_000, 10_000))
+    track.add(5.0, counted(500, 250))
     average = track.average(2)
     assert average is not None
     assert average.passed.pps == pytest.approx(100)
+
+
+def test_a_clock_that_went_back_begins_anew() -> None:
+    track = steady(5, 100)
+    track.add(4.0, counted(10_000, 10_000))
+    assert track.average(2) is None
+    track.add(5.0, counted(10_050, 10_000))
+    average = track.average(2)
+    assert average is not None
+    assert average.passed.pps == pytest.approx(50)
+
+
+def past(start: int, rates: list[float | None]) -> Past:
+    """Passed packets in each second from `start` on."""
+    ends = tuple(float(start + at + 1) for at in range(len(rates)))
+    return Past(ends, tuple(None if rate is None else Traffic(Flow(pps=rate, bps=rate * 8)) for rate in rates))
+
+
+def test_what_the_daemon_remembers_comes_before_the_first_reading() -> None:
+    track = Track()
+    track.add(100.4, counted(1_000_000))
+    track.add(101.4, counted(1_000_300))  # 300 a second
+    track.remember(past(60, [0] * 20 + [600] * 10 + [300] * 12))  # up to second 102
+    assert [each.passed.pps for each in track.seconds][-11:] == pytest.approx([600] + [300] * 10)
+    assert track.peaks[0].pps == 600
+    ten, forty = track.average(10), track.average(40)
+    assert ten is not None
+    assert forty is not None
+    assert ten.passed.pps == pytest.approx(300)
+    assert forty.passed.pps == pytest.approx((10 * 600 + 11.4 * 300) / 40, rel=0.03)
+    track.add(103.4, counted(1_000_900))
+    assert [each.passed.pps for each in track.seconds][-2:] == pytest.approx([300, 300])
+
+
+def test_memory_ends_where_nothing_is_known() -> None:
+    track = Track()
+    track.remember(past(0, [5, 5]))  # before there is a reading there is nothing to put it before
+    assert not track.seconds
+    track.add(10.5, counted(1000))
+    track.remember(past(0, [100, 100, None, *[7] * 7]))
+    assert [each.passed.pps for each in track.seconds] == [7] * 7
+    for many in (600, 900):
+        track.remember(past(10 - many, [3] * many))
+        assert len(track.seconds) <= 600
 
 
 def test_memory_is_bounded_also_over_a_long_gap() -> None:

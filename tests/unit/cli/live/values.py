@@ -6,7 +6,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from cli.live.reading import Flow, Situation, Talker, Traffic
+from cli.live.reading import Flow, Talker, Traffic
 from cli.live.text import Line
 
 NOW = 1_800_000_000.0
@@ -22,15 +22,17 @@ def talker(address: str, passed: float = 0, dropped: float = 0, *, sets: tuple[s
     return Talker(address, Traffic(flow(passed), flow(dropped)), NOW - 10, NOW, sets, **more)
 
 
-SITUATION = Situation(default="pass", mode="enforce", rows=("allow", "block"), revision=7)
-
-
 def text(line: Line) -> str:
     return "".join(piece for piece, _ in line)
 
 
 def iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+def rule(id: str, action: str, *, mode: str = "enforce", enabled: bool = True, **match: list[Any]) -> dict[str, Any]:
+    """As `GET /rules` has it."""
+    return {"id": id, "action": action, "mode": mode, "enabled": enabled, "match": match}
 
 
 def told_flow(one: Flow) -> dict[str, Any]:
