@@ -127,6 +127,8 @@ class Client:
         self.target = target
         self.timeout = timeout
         self._connection: http.client.HTTPConnection | None = None
+        # The connection lets go of it as soon as an answer that ends with it has begun.
+        self._socket: socket.socket | None = None
 
     def close(self) -> None:
         if self._connection is not None:
@@ -221,10 +223,9 @@ class Client:
 
     def cut(self) -> None:
         """End what another thread waits for; it gets a Failure, or the end of its lines."""
-        connection = self._connection
-        if connection is not None and connection.sock is not None:
+        if self._socket is not None:
             with suppress(OSError):
-                connection.sock.shutdown(socket.SHUT_RDWR)
+                self._socket.shutdown(socket.SHUT_RDWR)
 
     def _request(
         self,
@@ -262,6 +263,7 @@ class Client:
         address = self.target.full_path(BASE + path) + _query_text(query)
         if connection.sock is None:
             self._guarded(connection.connect, sent=False)
+            self._socket = connection.sock
         try:
             connection.request(method, address, body=body, headers=headers)
         except (BrokenPipeError, ConnectionResetError):

@@ -38,6 +38,8 @@ class Told:
     text: bytes | None = None
     cut: bool = False
     """Close in the middle of the body."""
+    until: threading.Event | None = None
+    """A body that does not end before this is set."""
 
 
 Teller = Told | Callable[[Asked], Told]
@@ -95,10 +97,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(told.status)
         for name, value in told.headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body) + (1000 if told.cut else 0)))
+        if told.until is None:
+            self.send_header("Content-Length", str(len(body) + (1000 if told.cut else 0)))
         self.end_headers()
         self.wfile.write(body)
-        self.close_connection = self.close_connection or told.cut
+        if told.until is not None:
+            told.until.wait(60)
+        self.close_connection = self.close_connection or told.cut or told.until is not None
 
     def log_message(self, *_: Any) -> None:
         pass
