@@ -126,6 +126,9 @@ def run(model: Model, client: Callable[[], Client]) -> int:
     if not os.environ.get("NO_COLOR"):
         # Textual takes the empty variable for a wish too; no-color.org does not.
         os.environ.pop("NO_COLOR", None)
+    for name in ("COLUMNS", "LINES"):
+        # They would win over the terminal itself, which may be another one by now, or change its size.
+        os.environ.pop(name, None)
     # Without the mouse, the terminal's own selecting and copying work.
     code = TopApp(model, client).run(mouse=False)
     return DONE if code is None else code

@@ -39,6 +39,14 @@ def test_on_a_terminal_it_is_live_and_q_leaves_it_as_it_was() -> None:
         assert one.written.decode().rstrip().rfind(USUAL) > one.written.decode().rfind("198.51.100.7")
 
 
+def test_it_believes_the_terminal_and_not_what_the_environment_says_of_its_size() -> None:
+    with terminal(*TOP, width=150, environment={"COLUMNS": "80", "LINES": "24"}) as one:
+        live(one)
+        one.until("up to")  # the graphs beside the figures, for which only a wide line has room
+        one.press("q")
+        assert one.ended() == 0
+
+
 def test_ctrl_c_leaves_too() -> None:
     with terminal(*TOP) as one:
         live(one)
