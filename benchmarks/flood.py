@@ -18,6 +18,8 @@ from lab.flow import at_end_of_input, frame
 from xdpfw.kernel import libbpf
 from xdpfw.kernel.compile import compile_source
 
+F_TEST_XDP_LIVE_FRAMES = 1 << 1
+"""The program runs on the frames as if a driver had received them (linux/bpf.h)."""
 LOUD = "198.18.0.1"
 BATCH = 1 << 17
 TICK = 0.01
@@ -54,7 +56,7 @@ def main() -> None:
         if due <= 0:
             ended.wait(TICK)
             continue
-        libbpf.send_frames(program, one, min(due, BATCH))
+        libbpf.test_run(program, one, min(due, BATCH), F_TEST_XDP_LIVE_FRAMES)
         sent += min(due, BATCH)
     print(sent)
 

@@ -28,7 +28,6 @@ LOG_SHOWN = 4000
 PROG_TYPE_XDP = 6
 ATTACH_XDP = 37
 F_XDP_HAS_FRAGS = 1 << 5
-F_TEST_XDP_LIVE_FRAMES = 1 << 1
 ANY = 0
 
 _ENOTSUPP = 524  # the kernel's own, not in errno
@@ -288,9 +287,9 @@ def link_detach(link_fd: int) -> None:
     _call("detaching the program", "bpf_link_detach", link_fd)
 
 
-def test_run(prog_fd: int, frame: bytes, repeat: int = 1) -> tuple[int, int]:
+def test_run(prog_fd: int, frame: bytes, repeat: int = 1, flags: int = 0) -> tuple[int, int]:
     """Run the program on a frame; answers its return value and the mean duration in ns."""
-    options = _TestRun(data_in=ct.cast(ct.c_char_p(frame), ct.c_void_p), data_size_in=len(frame), repeat=repeat)
+    options = _TestRun(data_in=ct.cast(frame, ct.c_void_p), data_size_in=len(frame), repeat=repeat, flags=flags)
     _call("running the program", "bpf_prog_test_run_opts", prog_fd, _sized(options))
     return options.retval, options.duration
 
@@ -313,17 +312,6 @@ class TestRunner:
         ct.set_errno(0)
         if result := self._call(self._fd, self._reference):
             raise Refused("running the program", ct.get_errno() or -result)
-
-
-def send_frames(prog_fd: int, frame: bytes, count: int) -> None:
-    """Run the program on `count` copies of a frame as if a driver had received them: what it redirects leaves."""
-    options = _TestRun(
-        data_in=ct.cast(ct.c_char_p(frame), ct.c_void_p),
-        data_size_in=len(frame),
-        repeat=count,
-        flags=F_TEST_XDP_LIVE_FRAMES,
-    )
-    _call("sending frames", "bpf_prog_test_run_opts", prog_fd, _sized(options))
 
 
 # pins, ids, information
