@@ -19,8 +19,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 
+from benchmarks.watching import KEYS, watch
 from lab import prefixes
 from lab.daemon import XDPFW, Daemon
 from lab.network import Network
@@ -64,16 +66,19 @@ class Bench:
 
     def __init__(self, count: int, repeat: int) -> None:
         self.count, self.repeat = count, repeat
-        # Two lists that share half of their prefixes: every replacement changes half of what is there.
-        pool = prefixes.make(count * 3 // 2)
-        self.lists = [prefixes.body(pool[:count]), prefixes.body(pool[count // 2 :])]
+
+    @cached_property
+    def lists(self) -> list[bytes]:
+        """Two lists that share half of their prefixes: every replacement changes half of what is there."""
+        pool = prefixes.make(self.count * 3 // 2)
+        return [prefixes.body(pool[: self.count]), prefixes.body(pool[self.count // 2 :])]
 
     def all(self) -> dict[str, Callable[[], Iterator[Figure]]]:
-        return {"cli": self.cli, "start": self.start, "replace": self.replace}
+        return {"cli": self.cli, "start": self.start, "replace": self.replace, "top": self.top}
 
     def cli(self) -> Iterator[Figure]:
         """Start-up of the command line."""
-        with site() as daemon:
+        with site() as (_, daemon):
             hosts = (f"192.0.2.{n}" for n in itertools.count(1))
             yield Figure("xdpfw --help", "ms", 150, repeat(START_UPS, lambda: run("--help")))
             block = repeat(START_UPS, lambda: run("block", "--socket", str(daemon.socket), next(hosts)))
@@ -81,7 +86,7 @@ class Bench:
 
     def start(self) -> Iterator[Figure]:
         """From nothing to attached and enforcing; memory when idle."""
-        with site() as daemon:
+        with site() as (_, daemon):
 
             def cold() -> None:
                 daemon.stop()
@@ -95,7 +100,7 @@ class Bench:
 
     def replace(self) -> Iterator[Figure]:
         """Bulk replaces, single blocks beside many, starting with many. Every file is read as part of the time."""
-        with site() as daemon:
+        with site() as (_, daemon):
             few = files(daemon, "few", [b"\n".join(text.split(b"\n")[:SMALL]) for text in self.lists])
             many = files(daemon, "many", self.lists)
             yield from self._bulk(daemon, f"{SMALL:,}", few, 700)
@@ -104,6 +109,16 @@ class Bench:
             yield from memory(daemon, f"with {self.count:,}", 400)
             yield Figure(f"daemon's peak memory with {self.count:,}", "MB", None, (resident(daemon, "VmHWM"),))
             yield from self._starts(daemon)
+
+    def top(self) -> Iterator[Figure]:
+        """The live view under a flood: what it takes, and how soon a key shows."""
+        with site() as (network, daemon):
+            seen = [watch(network, daemon) for _ in range(self.repeat)]
+        yield Figure("flood", "pps", None, tuple(each.packets for each in seen))
+        yield Figure("  talkers tracked, of a million sources", "", None, tuple(each.tracked for each in seen))
+        yield Figure("xdpfw top, share of a core", "%", 10, tuple(each.share for each in seen))
+        yield Figure("xdpfw top, key to screen", "ms", None, tuple(ms for each in seen for ms in each.answers))
+        yield Figure(f"  slowest of {KEYS} keys", "ms", 200, tuple(max(each.answers) for each in seen))
 
     def _bulk(self, daemon: Daemon, what: str, paths: list[Path], goal: float) -> Iterator[Figure]:
         def emptied() -> None:
@@ -149,14 +164,14 @@ def repeat(
 
 
 @contextmanager
-def site() -> Iterator[Daemon]:
+def site() -> Iterator[tuple[Network, Daemon]]:
     """A daemon that filters one interface, its state on disk."""
     with Network(1) as network:
         daemon = Daemon(network.firewall, network.home, arguments=ATTACH)
         daemon.state = DISK / network.name
         daemon.rest.timeout = 120
         try:
-            yield daemon.start()
+            yield network, daemon.start()
         finally:
             daemon.kill()
             shutil.rmtree(daemon.state, ignore_errors=True)
@@ -233,7 +248,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one document instead of a table")
     parser.add_argument("--repeat", type=int, default=5, help="runs of each measurement (5)")
     parser.add_argument("--count", type=int, default=1_000_000, help="prefixes of the large set (1,000,000)")
-    parser.add_argument("--only", choices=("cli", "start", "replace"), help="this group alone")
+    parser.add_argument("--only", choices=("cli", "start", "replace", "top"), help="this group alone")
     wish = parser.parse_args()
     if os.geteuid() != 0:
         parser.error("needs root: sudo script/bench")

@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """A flood of spoofed IPv4 sources, made in the kernel: a program rewrites each frame's source and redirects it.
 
-usage: python -m benchmarks.flood INTERFACE MAC TARGET SOURCES RATE      until stdin ends; prints how many were sent
+usage: python -m benchmarks.flood INTERFACE MAC TARGET SOURCES      as fast as one core can, until stdin ends
 
-One frame in eight comes from 198.18.0.1, so that somebody stands out; the others from 10.0.0.0 on, at random. RATE is
-in packets a second, 0 as fast as one core can. Run it in the namespace of the interface. Needs Linux 5.18.
+One frame in eight comes from 198.18.0.1, so that somebody stands out; the others from 10.0.0.0 on, at random. Run it in
+the namespace of the interface. Needs Linux 5.18.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import json
 import socket
+import subprocess
 import sys
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from lab.flow import at_end_of_input, frame
+from lab.network import ROOT, Client, Network
 from xdpfw.kernel import libbpf
 from xdpfw.kernel.compile import compile_source
 
@@ -22,7 +26,6 @@ F_TEST_XDP_LIVE_FRAMES = 1 << 1
 """The program runs on the frames as if a driver had received them (linux/bpf.h)."""
 LOUD = "198.18.0.1"
 BATCH = 1 << 17
-TICK = 0.01
 SOURCE = """
 #include <uapi/linux/bpf.h>
 int flood(struct xdp_md *context)
@@ -38,8 +41,21 @@ int flood(struct xdp_md *context)
 """
 
 
+@contextmanager
+def flooding(network: Network, client: Client, sources: int) -> Iterator[None]:
+    """The flood, from a client towards the firewall, for the length of the block."""
+    listing = network.firewall.run("ip", "-j", "link", "show", client.interface)
+    arguments = ("eth0", json.loads(listing)[0]["address"], client.gateway4, str(sources))
+    command = client.space.command(sys.executable, "-m", __spec__.name, *arguments)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=ROOT) as process:
+        try:
+            yield
+        finally:
+            process.communicate(timeout=60)
+
+
 def main() -> None:
-    interface, mac, target, sources, rate = sys.argv[1:]
+    interface, mac, target, sources = sys.argv[1:]
     flags = {
         "FIRST": int(ipaddress.ip_address("10.0.0.0")),
         "LOUD": int(ipaddress.ip_address(LOUD)),
@@ -49,16 +65,10 @@ def main() -> None:
     cflags = [f"-D{name}={value}u" for name, value in flags.items()]
     program, _ = libbpf.prog_load("flood", compile_source(SOURCE, "flood", (), cflags).instructions, frags=False)
     one = bytes(frame(bytes.fromhex(mac.replace(":", "")), LOUD, target, 0))
+    runner = libbpf.TestRunner(program, BATCH, F_TEST_XDP_LIVE_FRAMES)
     ended = at_end_of_input()
-    sent, began = 0, time.monotonic()
     while not ended.is_set():
-        due = int((time.monotonic() - began) * int(rate)) - sent if int(rate) else BATCH
-        if due <= 0:
-            ended.wait(TICK)
-            continue
-        libbpf.test_run(program, one, min(due, BATCH), F_TEST_XDP_LIVE_FRAMES)
-        sent += min(due, BATCH)
-    print(sent)
+        runner.run(one)
 
 
 if __name__ == "__main__":

@@ -287,9 +287,9 @@ def link_detach(link_fd: int) -> None:
     _call("detaching the program", "bpf_link_detach", link_fd)
 
 
-def test_run(prog_fd: int, frame: bytes, repeat: int = 1, flags: int = 0) -> tuple[int, int]:
+def test_run(prog_fd: int, frame: bytes, repeat: int = 1) -> tuple[int, int]:
     """Run the program on a frame; answers its return value and the mean duration in ns."""
-    options = _TestRun(data_in=ct.cast(frame, ct.c_void_p), data_size_in=len(frame), repeat=repeat, flags=flags)
+    options = _TestRun(data_in=ct.cast(ct.c_char_p(frame), ct.c_void_p), data_size_in=len(frame), repeat=repeat)
     _call("running the program", "bpf_prog_test_run_opts", prog_fd, _sized(options))
     return options.retval, options.duration
 
@@ -297,9 +297,9 @@ def test_run(prog_fd: int, frame: bytes, repeat: int = 1, flags: int = 0) -> tup
 class TestRunner:
     """For one frame after the other: what the calls have in common is made once."""
 
-    def __init__(self, prog_fd: int) -> None:
+    def __init__(self, prog_fd: int, repeat: int = 1, flags: int = 0) -> None:
         self._fd = prog_fd
-        self._options = _TestRun(repeat=1)
+        self._options = _TestRun(repeat=repeat, flags=flags)
         self._options.sz = ct.sizeof(self._options)
         self._reference = ct.byref(self._options)
         self._call = _library().bpf_prog_test_run_opts

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from lab.terminal import Terminal, terminal
 from tests.canned import Canned
-from tests.terminal import Terminal, terminal
 from tests.unit.cli.live.screen import Talking
 
 ROOT = Path(__file__).resolve().parents[4]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A program on a pseudo-terminal: what it writes, and keys for it. It ends with the test, however that ends."""
+"""A program on a pseudo-terminal: what it writes, and keys for it. It hangs up when its owner ends, in any way."""
 
 from __future__ import annotations
 
