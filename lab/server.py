@@ -46,7 +46,7 @@ Try, in another terminal:
 
   # the same by the command line, and who is talking
   sudo {xdpfw} block {network6} --for 1m --socket {socket}
-  sudo {xdpfw} top lan{replay} --once --socket {socket}
+  sudo {xdpfw} top --socket {socket}
   sudo {xdpfw} status --socket {socket}
 
   # be client 2; be a caller over TCP
@@ -64,7 +64,7 @@ Filtering {interface} ({mode} XDP). Ctrl-C detaches and ends; the sets stay in {
   sudo curl --unix-socket {socket} http://localhost/api/v1/sets/block/entries/192.0.2.0/24
   sudo curl --unix-socket {socket} -X DELETE http://localhost/api/v1/sets/block/entries/192.0.2.0/24
 
-  sudo {xdpfw} top {interface} --once --socket {socket}
+  sudo {xdpfw} top {interface} --socket {socket}
   sudo {xdpfw} status --socket {socket}
 """
 

@@ -16,7 +16,7 @@ _xdpfw() {
     done
     case $previous in
         --mode) words="auto native generic" ;;
-        --sort) words="bytes packets bps pps" ;;
+        --sort) words="pps bps packets bytes share" ;;
         --of) words="total passed dropped" ;;
         --role) words="read write admin" ;;
         --attach | --interface) words=$(_xdpfw_interfaces) ;;

@@ -16,7 +16,7 @@ from textual.pilot import Pilot
 from cli.client import Client, Target
 from cli.live.app import TopApp
 from cli.live.model import Model
-from cli.live.reading import Talker, Traffic
+from cli.live.reading import Traffic
 from cli.live.rows import View
 from cli.live.widgets import Lines
 from tests.canned import Asked, Canned, Told
@@ -121,7 +121,3 @@ async def showing(
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(test())
-
-
-def seen(talkers: list[Talker]) -> list[str]:
-    return [each.address for each in talkers]
