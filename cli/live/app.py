@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import ClassVar
 
 from textual import events
@@ -71,7 +72,8 @@ class TopApp(App[int]):
             self.desk.stop()
 
     def _later(self, work: Callable[[], None]) -> None:
-        self.post_message(Call(work))
+        with suppress(RuntimeError):  # the loop ended while the thread was about to tell
+            self.post_message(Call(work))
 
     def _say(self, message: tuple[str, str]) -> None:
         assert self.desk is not None

@@ -9,8 +9,10 @@ before it drops for certain.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from cli.client import Document
 from cli.live.reading import Talker
@@ -27,74 +29,74 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class _Networks:
-    """Prefixes to look addresses up in: (version, network, mask)."""
-
-    members: tuple[tuple[int, int, int], ...]
-
-    @classmethod
-    def of(cls, texts: Iterable[str]) -> _Networks:
-        networks = [ipaddress.ip_network(text) for text in texts]
-        return cls(tuple((each.version, int(each.network_address), int(each.netmask)) for each in networks))
-
-    def hold(self, version: int, number: int) -> bool:
-        return any(version == each and number & mask == network for each, network, mask in self.members)
-
-
-@dataclass(frozen=True, slots=True)
 class _Rule:
-    """`conditional`: it asks for more than the source. `anyone`: it asks for no source in particular."""
+    """`conditional`: it asks for more than the source. `wanted`, `unwanted`: names of sets and prefixes; without any
+    wanted it is about everyone."""
 
     decision: Decision
     conditional: bool
     interfaces: frozenset[str]
-    anyone: bool
-    sets: frozenset[str]
-    networks: _Networks
-    not_sets: frozenset[str]
-    not_networks: _Networks
+    wanted: tuple[str, ...]
+    unwanted: tuple[str, ...]
 
     @classmethod
     def of(cls, rule: Document) -> _Rule:
         match = rule["match"]
-        wanted = [text for text in match.get("source", ()) if not text.startswith("!")]
-        unwanted = [text[1:] for text in match.get("source", ()) if text.startswith("!")]
-        sets, networks = _apart(wanted)
-        not_sets, not_networks = _apart(unwanted)
+        source = match.get("source", ())
         return cls(
             Decision(rule["id"], rule["action"]),
             bool(match.keys() - {"source", "interfaces"}),
             frozenset(match.get("interfaces", ())),
-            not wanted,
-            sets, networks, not_sets, not_networks,
-        )  # fmt: skip
+            tuple(text for text in source if not text.startswith("!")),
+            tuple(text[1:] for text in source if text.startswith("!")),
+        )
 
-    def meets(self, sets: frozenset[str], interfaces: frozenset[str], version: int, number: int) -> bool:
-        if self.interfaces and interfaces.isdisjoint(self.interfaces):
-            return False
-        if not (self.anyone or not sets.isdisjoint(self.sets) or self.networks.hold(version, number)):
-            return False
-        return sets.isdisjoint(self.not_sets) and not self.not_networks.hold(version, number)
+    @property
+    def always(self) -> bool:
+        """Whether every address on every interface meets it."""
+        return not (self.wanted or self.unwanted or self.interfaces)
 
 
-def _apart(texts: Iterable[str]) -> tuple[frozenset[str], _Networks]:
-    """Names of sets, which begin with a letter and have no colon; prefixes."""
-    names = {text for text in texts if text[0].isalpha() and ":" not in text}
-    return frozenset(names), _Networks.of(text for text in texts if text not in names)
+Key = tuple[int, int, int] | str
+"""A prefix as (version, length, network), or the name of a set."""
+
+
+def _key(text: str) -> Key:
+    """Names of sets begin with a letter and have no colon."""
+    if text[0].isalpha() and ":" not in text:
+        return text
+    network = ipaddress.ip_network(text)
+    return network.version, network.prefixlen, int(network.network_address)
 
 
 @dataclass(slots=True)
 class Rules:
-    """The rules that are in force, and the default verdict. `mode` of the policy does not matter here."""
+    """The rules that are in force, and the default verdict. Made to be asked about many addresses: rules are found by
+    what they want, not tried one after the other."""
 
     default: str = "pass"
     _rules: tuple[_Rule, ...] = ()
+    _everyone: tuple[int, ...] = ()
+    _wanting: dict[Key, list[int]] = field(default_factory=dict)
+    _unwanting: dict[int, frozenset[Key]] = field(default_factory=dict)
+    _lengths: dict[int, tuple[int, ...]] = field(default_factory=dict)
     _known: dict[object, tuple[Decision, Decision | None]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, documents: Sequence[Document], default: str) -> Rules:
-        enforced = [rule for rule in documents if rule["enabled"] and rule["mode"] == "enforce"]
-        return cls(default, tuple(_Rule.of(rule) for rule in enforced))
+        rules = tuple(_Rule.of(rule) for rule in documents if rule["enabled"] and rule["mode"] == "enforce")
+        wanting: dict[Key, list[int]] = defaultdict(list)
+        unwanting: dict[int, frozenset[Key]] = {}
+        for at, rule in enumerate(rules):
+            for text in rule.wanted:
+                wanting[_key(text)].append(at)
+            if rule.unwanted:
+                unwanting[at] = frozenset(map(_key, rule.unwanted))
+        prefixes = [key for key in {*wanting, *chain(*unwanting.values())} if not isinstance(key, str)]
+        lengths = {
+            version: tuple(sorted({length for each, length, _ in prefixes if each == version})) for version in (4, 6)
+        }
+        return cls(default, rules, tuple(_about_everyone(rules)), dict(wanting), unwanting, lengths)
 
     def decide(self, talker: Talker, interface: str | None = None) -> Decision:
         """`interface`: where all of its packets came in, if that is known."""
@@ -111,17 +113,42 @@ class Rules:
 
     def _work_out(self, talker: Talker, interfaces: frozenset[str]) -> tuple[Decision, Decision | None]:
         """The first rule that matches for certain, and the first before it that may be what drops."""
-        address, sets = ipaddress.ip_address(talker.address), frozenset(talker.sets)
-        version, number = address.version, int(address)
+        keys = self._keys(talker)
+        found = sorted({*self._everyone, *chain.from_iterable(self._wanting.get(key, ()) for key in keys)})
         perhaps: Decision | None = None
-        for rule in self._rules:
+        for at in found:
+            rule = self._rules[at]
+            if not keys.isdisjoint(self._unwanting.get(at, ())):
+                continue
+            if rule.interfaces and interfaces.isdisjoint(rule.interfaces):
+                continue
             # On one of several interfaces only: not all of the talker's packets meet it.
-            conditional = rule.conditional or bool(rule.interfaces and not interfaces <= rule.interfaces)
-            if conditional and (perhaps is not None or rule.decision.verdict == "pass"):
-                continue
-            if not rule.meets(sets, interfaces, version, number):
-                continue
-            if not conditional:
+            if not rule.conditional and (not rule.interfaces or interfaces <= rule.interfaces):
                 return rule.decision, perhaps
-            perhaps = Decision(f"{rule.decision.label}?", rule.decision.verdict)
+            if perhaps is None and rule.decision.verdict != "pass":
+                perhaps = Decision(f"{rule.decision.label}?", rule.decision.verdict)
         return Decision("default" if self.default == "drop" else "", self.default), perhaps
+
+    def _keys(self, talker: Talker) -> set[Key]:
+        """All by which rules may want or not want this talker."""
+        address = ipaddress.ip_address(talker.address)
+        bits, number = address.max_prefixlen, int(address)
+        keys: set[Key] = set(talker.sets)
+        keys.update(
+            (address.version, length, number >> (bits - length) << (bits - length))
+            for length in self._lengths.get(address.version, ())
+        )
+        return keys
+
+
+def _about_everyone(rules: Sequence[_Rule]) -> Iterator[int]:
+    """Rules that want nobody in particular, as far as one of them can be what decides: the first that every packet may
+    meet and that drops is what may drop, and after the first that every packet meets comes nothing."""
+    may_drop = False
+    for at, rule in enumerate(rules):
+        if rule.wanted or (rule.conditional and (may_drop or rule.decision.verdict == "pass")):
+            continue
+        yield at
+        if rule.always and not rule.conditional:
+            return
+        may_drop = may_drop or rule.always

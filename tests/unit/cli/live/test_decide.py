@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 from typing import Any
 
 import pytest
@@ -91,6 +92,17 @@ def test_what_was_worked_out_once_is_remembered_per_sets_and_drops() -> None:
     for number in range(20_000):
         rules.decide(talker(str(ipaddress.ip_address(number)), 1))
     assert rules.decide(talker(A, 1)) == Decision("", "pass")
+
+
+def test_thousands_of_rules_are_not_tried_one_after_the_other() -> None:
+    ports = [rule(f"p{n}", "drop", destination_ports=[n + 1]) for n in range(2000)]
+    hosts = [rule(f"h{n}", "drop", source=[f"10.{n >> 8}.{n & 255}.0/24"]) for n in range(2000)]
+    rules = Rules.of([*ports, ALLOW, *hosts], "pass")
+    talkers = [talker(f"10.{n >> 8}.{n & 255}.9", 1, 1) for n in range(2000)]
+    began = time.process_time()
+    assert [rules.decide(each).label for each in talkers] == [f"h{n}" for n in range(2000)]
+    # One after the other it would be eight million.
+    assert time.process_time() - began < 2
 
 
 NAMES = ["allow", "block", "other"]
