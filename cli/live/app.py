@@ -111,13 +111,14 @@ class TopApp(App[int]):
         if self.desk is None or not width or not self._body.is_attached:
             return
         self.model.width = width
-        bottom = self.desk.bottom(width)
-        head = self.model.head()[: max(1, height - len(bottom) - 2)]
-        self._head.styles.height, self._bottom.styles.height = len(head), len(bottom)
-        body, cursor = self.desk.body(width, max(1, height - len(head) - len(bottom)))
+        below = len(self.desk.bottom(width))
+        head = self.model.head()[: max(1, height - below - 2)]
+        self._head.styles.height, self._bottom.styles.height = len(head), below
+        body, cursor = self.desk.body(width, max(1, height - len(head) - below))
         self._head.show(head)
         self._body.show([fill(line, width) for line in body], cursor)
-        self._bottom.show([fill(line, width) for line in bottom])
+        # It tells which rows the body shows.
+        self._bottom.show([fill(line, width) for line in self.desk.bottom(width)[-below:]])
 
     def action_interrupt(self) -> None:
         self.exit(INTERRUPTED)

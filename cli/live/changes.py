@@ -32,8 +32,8 @@ class Wish:
         return f"/sets/{segment(self.set)}/entries/{segment(self.prefix)}"
 
     @property
-    def body(self) -> Document:
-        said: Document = {"comment": self.comment, "origin": ORIGIN}
+    def added(self) -> Document:
+        said: Document = {"prefix": self.prefix, "comment": self.comment, "origin": ORIGIN}
         return said if self.ttl is None else said | {"ttl": self.ttl}
 
 
@@ -49,6 +49,8 @@ class Change:
     def said(self) -> tuple[str, bool]:
         """For people, and whether it has the effect that was wanted."""
         wish = self.wish
+        if not self.written["changed"]:
+            return f"{wish.prefix} is in {wish.set} already, for as long or longer", True
         verb = {"block": "blocked", "allow": "allowed"}.get(wish.set, f"put into {wish.set}:")
         long = "for ever" if wish.ttl is None else f"for {duration(wish.ttl)}"
         problem = ineffective(wish.set, self.written)
@@ -72,10 +74,11 @@ def about(prefix: str, talkers: Iterable[Talker]) -> str:
 
 
 def make(client: Client, wish: Wish, *, force: bool = False) -> Change:
-    """Raises Refused, where `guarded` says that forcing would do it."""
+    """As `xdpfw block` does: what lasts longer already keeps its time. Raises Refused, where `guarded` says that
+    forcing would do it."""
     before, _ = _claim(client, wish)
     query: Query = {"force": force}
-    written = client.write("PUT", wish.path, query, wish.body).written()
+    written = client.write("PATCH", f"/sets/{segment(wish.set)}/entries", query, {"add": [wish.added]}).written()
     after, etag = _claim(client, wish)
     return Change(wish, before, etag if after is not None else None, written)
 

@@ -43,10 +43,12 @@ class Deeds:
 
     def made(self, change: Change) -> None:
         """Remember what was done, and tell."""
-        self._done.append(change)
         self.ttl = "" if change.wish.ttl is None else duration(change.wish.ttl).replace(" ", "")
         text, effective = change.said()
-        self._say((f"{text}; z undoes it", "good" if effective else "warning"))
+        if change.written["changed"]:
+            self._done.append(change)
+            text += "; z undoes it"
+        self._say((text, "good" if effective else "warning"))
 
     def undo(self) -> None:
         if not self._done:
@@ -59,10 +61,13 @@ class Deeds:
     def stop(self) -> None:
         self._jobs.stop()
 
+    def failed(self, failure: Failure) -> None:
+        self._say(("; ".join([failure.message, *failure.notes]), "trouble"))
+
     def _undone(self, change: Change, answer: str | Failure) -> None:
         if isinstance(answer, Failure):
             if answer.code == UNREACHABLE:
                 self._done.append(change)
-            self._say(("; ".join([answer.message, *answer.notes]), "trouble"))
+            self.failed(answer)
         else:
             self._say((answer, "good"))

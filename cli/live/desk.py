@@ -89,8 +89,8 @@ class Desk:
             "a": lambda: self._open_form("allow", model.chosen()),
             "z": self._deeds.undo,
             "e": self._switch_events,
-            "?": lambda: self.pages.append(HelpPage(self._close)),
-            "h": lambda: self.pages.append(HelpPage(self._close)),
+            "?": self._open_help,
+            "h": self._open_help,
             "q": quit,
         }
         return keys
@@ -100,9 +100,14 @@ class Desk:
 
         def work_and_ask() -> None:
             work()
-            self._feed.ask(self.model.ask)
+            self._ask()
 
         return work_and_ask
+
+    def _ask(self) -> None:
+        self._feed.ask(self.model.ask)
+        if self._tail is not None and self._tail.query != self._events_wanted:
+            self._follow_events()
 
     def stop(self) -> None:
         for each in (self._feed, self._situation, self._address, self._tail):
@@ -131,8 +136,9 @@ class Desk:
             for character in text:
                 self.press(character if character.isprintable() else " ")
 
-    def _close(self) -> None:
-        self.pages.pop()
+    def _close(self, page: Page) -> None:
+        if page in self.pages:
+            self.pages.remove(page)
         if self._address is not None and not any(isinstance(page, AddressPage) for page in self.pages):
             self._address.stop()
             self._address = None
@@ -148,7 +154,7 @@ class Desk:
         wanted = "" if key == "escape" else field.text
         if wanted != self.model.view.filter:
             self.model.change(filter=wanted)
-            self._feed.ask(self.model.ask)
+            self._ask()
 
     def _open_form(self, name: str, talker: Talker | None) -> None:
         if talker is None:
@@ -156,19 +162,27 @@ class Desk:
             return
         self.model.cursor = talker.address
 
-        def close(change: Change | None) -> None:
-            self._close()
-            if change is not None:
-                self._deeds.made(change)
-                self._refresh()
+        def close(outcome: Change | Failure | None) -> None:
+            self._close(form)
+            if isinstance(outcome, Change):
+                self._deeds.made(outcome)
+            elif isinstance(outcome, Failure):
+                self._deeds.failed(outcome)
 
-        self.pages.append(EntryForm(name, talker, self.model.rows(), self._deeds.ttl, self._deeds.submit, close))
+        form = EntryForm(name, talker, self.model.rows(), self._deeds.ttl, self._deeds.submit, close)
+        self.pages.append(form)
+
+    def _open_help(self) -> None:
+        page = HelpPage(lambda: self._close(page))
+        self.pages.append(page)
 
     def _open_address(self) -> None:
         talker = self.model.chosen()
         if talker is None:
             return
-        page = AddressPage(talker, lambda: self.model.name(talker.address), self._close, self._press_on_address)
+        page = AddressPage(
+            talker, lambda: self.model.name(talker.address), lambda: self._close(page), self._press_on_address
+        )
         self.pages.append(page)
 
         def take(_: object, answer: tuple[Document, Document | None] | Failure) -> None:
@@ -183,18 +197,27 @@ class Desk:
             self.key_map[key]()
 
     def _switch_events(self) -> None:
+        if self.log is None:
+            self.log = EventLog()
+            self._follow_events()
+        else:
+            self.log, self._log_scrolls = None, False
+            self._stop_events()
+
+    @property
+    def _events_wanted(self) -> Query:
+        return {"interface": self.model.view.interface, "within": self.model.view.within}
+
+    def _follow_events(self) -> None:
+        self._stop_events()
+        client, log = self._deeds.client(), self.log or EventLog()
+        client.timeout = STREAM_TIMEOUT
+        self._tail = Tail(client, self._events_wanted, lambda event: self._deeds.call(lambda: log.add(event)))
+
+    def _stop_events(self) -> None:
         if self._tail is not None:
             self._tail.stop()
             self._tail = None
-        if self.log is not None:
-            self.log, self._log_scrolls = None, False
-            return
-        self.log = log = EventLog()
-        client = self._deeds.client()
-        client.timeout = STREAM_TIMEOUT
-        view = self.model.view
-        query: Query = {"interface": view.interface, "within": view.within}
-        self._tail = Tail(client, query, lambda event: self._deeds.call(lambda: log.add(event)))
 
     # What comes in
 

@@ -81,7 +81,7 @@ class Tail:
     with each event, or with a Failure."""
 
     def __init__(self, client: Client, query: Query, tell: Callable[[Document | Failure], None]) -> None:
-        self._client, self._query, self._tell = client, query, tell
+        self._client, self.query, self._tell = client, query, tell
         self._ended = threading.Event()
         threading.Thread(target=self._run, name="xdpfw-events", daemon=True).start()
 
@@ -92,7 +92,7 @@ class Tail:
     def _run(self) -> None:
         while not self._ended.is_set():
             try:
-                for event in messages(self._client.lines("/events", self._query, MEDIA_TYPE)):
+                for event in messages(self._client.lines("/events", self.query, MEDIA_TYPE)):
                     if self._ended.is_set():
                         break
                     self._tell(event)

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from cli.errors import Failure, Refused
 from cli.live.changes import Change, Wish, about, network_of
 from cli.live.reading import Talker
-from cli.live.text import Hints, Line, fit
+from cli.live.text import Hints, Line, fit, wrap
 from cli.values import seconds
 
 _WORDS = {"block": "Block", "allow": "Allow"}
 _LABEL = 15
+_SAID_LINES = 4
 
 
 @dataclass(slots=True)
@@ -31,26 +32,27 @@ class Field:
 
     def press(self, key: str) -> bool:
         """Whether it was a key for this field: a character, or the name of a key that edits."""
-        if len(key) == 1:
-            if self.allowed(key):
-                if self.fresh:
-                    self.text, self.at = "", 0
-                self.text = self.text[: self.at] + key + self.text[self.at :]
-                self.at += 1
-        elif key in ("backspace", "ctrl+h") and (self.fresh or self.at):
-            keep = 0 if self.fresh else self.at - 1
-            self.text, self.at = ("", 0) if self.fresh else (self.text[:keep] + self.text[self.at :], keep)
+        moves = {"left": self.at - 1, "right": self.at + 1, "home": 0, "end": len(self.text)}
+        if key in moves:
+            self.at = min(max(moves[key], 0), len(self.text))
+        elif len(key) == 1:
+            if not self.allowed(key):
+                return True
+            self._replace(0 if self.fresh else self.at, len(self.text) if self.fresh else self.at, key)
+        elif key in ("backspace", "ctrl+h"):
+            self._replace(0 if self.fresh else max(0, self.at - 1), len(self.text) if self.fresh else self.at)
         elif key == "delete":
-            self.text = self.text[: self.at] + self.text[self.at + 1 :]
+            self._replace(self.at, self.at + 1)
         elif key == "ctrl+u":
-            self.text, self.at = "", 0
-        elif key in ("left", "right", "home", "end"):
-            goal = {"left": self.at - 1, "right": self.at + 1, "home": 0, "end": len(self.text)}[key]
-            self.at = min(max(goal, 0), len(self.text))
-        elif key != "backspace":
+            self._replace(0, len(self.text))
+        else:
             return False
         self.fresh = False
         return True
+
+    def _replace(self, start: int, end: int, by: str = "") -> None:
+        self.text = self.text[:start] + by + self.text[end:]
+        self.at = start + len(by)
 
     def line(self, width: int, *, active: bool) -> Line:
         """The part around the cursor, which is shown reversed."""
@@ -68,7 +70,8 @@ Submit = Callable[[Wish, bool, Callable[[Change | Failure], None]], None]
 
 class EntryForm:
     """Asks for prefix length, time and comment, and has the entry made: `submit(wish, force, then)` calls `then` with
-    the outcome. A refusal stays in the box, where it can be mended. `close(change)` ends it, with None if cancelled."""
+    the outcome. A refusal stays in the box, where it can be mended. `close(outcome)` ends it, with None if that is not
+    known (yet): what was asked for already goes on, and its outcome is told all the same."""
 
     keys: Hints = (("Enter", "do it"), ("Tab", "next field"), ("Esc", "cancel"))
 
@@ -79,17 +82,18 @@ class EntryForm:
         talkers: Sequence[Talker],
         ttl: str,
         submit: Submit,
-        close: Callable[[Change | None], None],
+        close: Callable[[Change | Failure | None], None],
     ) -> None:
         self._set, self._talker, self._talkers, self._submit, self._close = name, talker, talkers, submit, close
         self._most = ipaddress.ip_address(talker.address).max_prefixlen
-        self.fields = [Field(str(self._most), allowed=str.isdigit), Field(ttl), Field()]
+        self.fields = [Field(str(self._most), allowed="0123456789".__contains__), Field(ttl), Field()]
         self._active = 0
-        self._busy = False
+        self._busy = self._closed = False
         self._refusal: Failure | None = None
 
     def press(self, key: str) -> None:
         if key == "escape":
+            self._closed = True
             self._close(None)
         elif key == "enter":
             self._do(force=False)
@@ -124,7 +128,7 @@ class EntryForm:
 
     def _done(self, outcome: Change | Failure) -> None:
         self._busy = False
-        if isinstance(outcome, Change):
+        if isinstance(outcome, Change) or self._closed:
             self._close(outcome)
         else:
             self._refusal = outcome
@@ -134,7 +138,8 @@ class EntryForm:
         lines: list[Line] = [[], [("  ", ""), (f"{_WORDS[self._set]} {self._talker.address}", "bold")], []]
         for at, (field, label) in enumerate(zip(self.fields, ("prefix length", "for", "comment"), strict=True)):
             lines.append([("  ", ""), (fit(label, _LABEL), "dim"), *field.line(room, active=at == self._active)])
-        lines += [[], *([("  ", ""), span] for span in self._said())]
+        for text, style in (("", ""), *self._said()):
+            lines += [[("  ", ""), (line, style)] for line in wrap(text, width - 4, _SAID_LINES) or [""]]
         return lines[-height:], None
 
     def _said(self) -> list[tuple[str, str]]:

@@ -163,11 +163,6 @@ class Model:
             self._names = self.names()
         return self._names.get(address)
 
-    @property
-    def known_names(self) -> Names | None:
-        """None where names are not wanted."""
-        return self._names if self.view.names else None
-
     def _position(self, rows: list[Talker]) -> int | None:
         return next((at for at, talker in enumerate(rows) if talker.address == self.cursor), None)
 

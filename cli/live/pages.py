@@ -84,7 +84,7 @@ class AddressPage(Scrolled):
         self.answer: tuple[Document, Document | None] | Failure | None = None
 
     def press(self, key: str) -> None:
-        if key in ("b", "a", "z", "n", "u"):
+        if key in ("b", "a", "z", "n"):
             self._press_other(key, self.talker)
         else:
             super().press(key)

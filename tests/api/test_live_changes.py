@@ -60,13 +60,19 @@ def test_undo_brings_back_what_the_block_replaced(api: Api, client: Client) -> N
     api.put(f"sets/block/entries/{PREFIX}", {"ttl": "7d", "comment": "known"})
     api.put(f"sets/block/entries/{PREFIX}", {"origin": "feed", "comment": "theirs"})
     before = claims(api)
-    change = make(client, WISH)
-    assert claims(api) != before
-    assert "as it was before" in undo(client, change)
+    for wish in (Wish("block", PREFIX, 30 * 86400, "worse"), Wish("block", PREFIX)):
+        change = make(client, wish)
+        assert claims(api) != before
+        assert "as it was before" in undo(client, change)
+        assert claims(api) == before
+
+
+def test_a_shorter_block_does_not_end_a_longer_one_sooner(api: Api, client: Client) -> None:
+    api.put(f"sets/block/entries/{PREFIX}", {"ttl": "7d"})
+    before = claims(api)
+    change = make(client, Wish("block", PREFIX, 600))
     assert claims(api) == before
-    forever = make(client, Wish("block", PREFIX))
-    undo(client, forever)
-    assert claims(api) == before
+    assert change.said() == (f"{PREFIX} is in block already, for as long or longer", True)
 
 
 def test_other_claims_are_not_touched(api: Api, client: Client) -> None:

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from cli.live.names import KEEP, KEEP_FAILURE, THREADS, Names, system_name
+from cli.live.names import KEEP, KEEP_FAILURE, THREADS, WAITING, Names, system_name
 from lab.waiting import eventually
 
 
@@ -50,9 +50,10 @@ def test_a_stuck_resolver_holds_few_threads_and_the_newest_wait_first() -> None:
     assert threading.active_count() - before <= THREADS
     stuck = set(resolver.asked)
     resolver.may.set()
-    eventually(lambda: len(resolver.asked) >= THREADS + 64, "those that wait are asked")
-    # Of 500 only the last 64 were still waiting, and the last came first.
-    assert set(resolver.asked) - stuck == {f"10.0.{n // 250}.{n % 250}" for n in range(436, 500)} - stuck
+    eventually(lambda: len(resolver.asked) >= WAITING, "those that wait are asked")
+    # Of 500 only the last ones were still waiting, and the newest came first.
+    numbers = range(500 - WAITING - THREADS, 500)
+    assert set(resolver.asked) - stuck <= {f"10.0.{n // 250}.{n % 250}" for n in numbers}
     assert resolver.asked[THREADS] in {f"10.0.1.{n}" for n in range(240, 250)}
 
 

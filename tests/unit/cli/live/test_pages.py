@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Any
+
 import pytest
 
 from cli.live.desk import Desk
 from cli.live.pages import KEYS
 from cli.live.rows import View
-from tests.canned import Canned, Told, problem
+from tests.canned import Asked, Canned, Told, problem
 from tests.unit.cli.given import WRITTEN, entry
 from tests.unit.cli.live.screen import Talking, run, showing
 
@@ -46,23 +49,24 @@ def test_enter_opens_the_address_live(daemon: Canned, talking: Talking) -> None:
     run(test)
 
 
-def blocked(daemon: Canned, *, effective: str = "drop", path: str = ENTRY) -> None:
-    """The entry is not there until it is put."""
+def blocked(daemon: Canned, *, name: str = "block", prefix: str = f"{B}/32", **written: Any) -> None:
+    """The entry is not there until it is added."""
     there: list[bool] = []
+    path = f"/sets/{name}/entries"
 
-    def put(asked: object) -> Told:
+    def add(asked: Asked) -> Told:
         there.append(True)
-        return Told(201, document=WRITTEN | {"effective": effective, "because": "allow has it"})
+        return Told(document=WRITTEN | written)
 
-    def gone(asked: object) -> Told:
+    def gone(asked: Asked) -> Told:
         there.clear()
         return Told(204, headers={"X-Revision": "9"})
 
-    daemon.tells["GET", path] = lambda _: (
-        Told(document=entry(f"{B}/32"), headers={"ETag": '"e1"'}) if there else problem(404, "no such entry")
+    daemon.tells["GET", f"{path}/{prefix}"] = lambda _: (
+        Told(document=entry(prefix), headers={"ETag": '"e1"'}) if there else problem(404, "no such entry")
     )
-    daemon.tells["PUT", path] = put
-    daemon.tells["DELETE", path] = gone
+    daemon.tells["PATCH", path] = add
+    daemon.tells["DELETE", f"{path}/{prefix}"] = gone
 
 
 def test_b_blocks_and_z_undoes(daemon: Canned, talking: Talking) -> None:
@@ -76,9 +80,10 @@ def test_b_blocks_and_z_undoes(daemon: Canned, talking: Talking) -> None:
             await shown.shows(f"Block {B}", "prefix length  32", "for            1h", f"{B}/32: 1 address")
             await shown.press("tab", *"10m", "tab", *"too much", "enter")
             await shown.shows(f"blocked {B}/32 for 10 m; z undoes it")
-            [put] = talking.writes()
-            assert (put.method, put.path) == ("PUT", ENTRY)
-            assert put.document == {"ttl": 600, "comment": "too much", "origin": "manual"}
+            [added] = talking.writes()
+            assert (added.method, added.path) == ("PATCH", "/sets/block/entries")
+            claim = {"prefix": f"{B}/32", "ttl": 600, "comment": "too much", "origin": "manual"}
+            assert added.document == {"add": [claim]}
             await shown.press("z")
             await shown.shows(f"undone: {B}/32 is out of block again")
             delete = talking.writes()[1]
@@ -94,7 +99,7 @@ def test_b_blocks_and_z_undoes(daemon: Canned, talking: Talking) -> None:
 
 
 def test_a_block_that_drops_nothing_says_so(daemon: Canned, talking: Talking) -> None:
-    blocked(daemon, effective="pass")
+    blocked(daemon, effective="pass", because="allow has it")
 
     async def test() -> None:
         async with showing(daemon) as shown:
@@ -105,8 +110,7 @@ def test_a_block_that_drops_nothing_says_so(daemon: Canned, talking: Talking) ->
 
 
 def test_a_allows(daemon: Canned, talking: Talking) -> None:
-    path = f"/sets/allow/entries/{A}/32"
-    blocked(daemon, effective="pass", path=path)
+    blocked(daemon, name="allow", prefix=f"{A}/32", effective="pass")
 
     async def test() -> None:
         async with showing(daemon) as shown:
@@ -114,16 +118,16 @@ def test_a_allows(daemon: Canned, talking: Talking) -> None:
             await shown.shows(f"Allow {A}")
             await shown.press("enter")
             await shown.shows(f"allowed {A}/32 for 1 h; z undoes it")
-            assert talking.writes()[0].path == path
+            assert talking.writes()[0].path == "/sets/allow/entries"
 
     run(test)
 
 
 def test_a_guard_refuses_in_the_box_and_can_be_overridden(daemon: Canned, talking: Talking) -> None:
     blocked(daemon)
-    put = daemon.tells["PUT", ENTRY]
-    daemon.tells["PUT", ENTRY] = lambda asked: (
-        put(asked)  # type: ignore[operator]
+    add = daemon.tells["PATCH", "/sets/block/entries"]
+    daemon.tells["PATCH", "/sets/block/entries"] = lambda asked: (
+        add(asked)  # type: ignore[operator]
         if asked.query.get("force") == "true"
         else problem(409, "that would cut off 198.51.100.7", kind="guarded")
     )
@@ -134,6 +138,48 @@ def test_a_guard_refuses_in_the_box_and_can_be_overridden(daemon: Canned, talkin
             await shown.shows("that would cut off 198.51.100.7", "Ctrl-F does it all the same")
             await shown.press("ctrl+f")
             await shown.shows(f"blocked {B}/32")
+
+    run(test)
+
+
+def test_what_is_blocked_for_longer_stays_so_and_there_is_nothing_to_undo(daemon: Canned, talking: Talking) -> None:
+    blocked(daemon, changed=False)
+
+    async def test() -> None:
+        async with showing(daemon) as shown:
+            await shown.press("down", "down", "b", "enter")
+            await shown.shows("is in block already, for as long or longer")
+            await shown.press("z")
+            await shown.shows("nothing to undo")
+
+    run(test)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_box_that_is_closed_too_early_still_has_its_outcome_told(
+    daemon: Canned, talking: Talking, refused: bool
+) -> None:
+    blocked(daemon)
+    asked, may = threading.Event(), threading.Event()
+    add = daemon.tells["PATCH", "/sets/block/entries"]
+
+    def slow(what: Asked) -> Told:
+        asked.set()
+        may.wait(30)
+        return problem(507, "the map hosts4 is full") if refused else add(what)  # type: ignore[operator, no-any-return]
+
+    daemon.tells["PATCH", "/sets/block/entries"] = slow
+
+    async def test() -> None:
+        async with showing(daemon) as shown:
+            await shown.press("down", "down", "b", "enter")
+            await shown.until(asked.is_set, "the daemon is asked")
+            await shown.press("x", "enter", "escape", "question_mark")
+            may.set()
+            await shown.shows("the map hosts4 is full" if refused else f"blocked {B}/32 for 1 h")
+            await shown.shows("reverse DNS")  # the page that was opened since is still there
+            await shown.press("q")
+            await shown.until(lambda: shown.addresses == [A, B, C], "the table")
 
     run(test)
 
@@ -178,6 +224,8 @@ def test_e_shows_events_and_tab_lets_them_be_scrolled(daemon: Canned, talking: T
             assert talking.asked("/events") == {"interface": "eth0", "within": "198.51.100.0/24"}
             await shown.press("tab", "home")
             await shown.shows("1000 B")
+            await shown.press("i")
+            await shown.until(lambda: talking.asked("/events").get("interface") == "eth1", "of the other interface")
             await shown.press("tab", "down")
             assert shown.app.model.cursor is not None
 
