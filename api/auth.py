@@ -108,6 +108,14 @@ class Tokens:
         self._store.remove_token(id)
         self._records.pop(id, None)
 
+    def holds(self, caller: Caller) -> bool:
+        """Whether a caller who was let in may still be here: a stream may outlive the token that opened it."""
+        kind, _, id = caller.name.partition(":")
+        record = self._records.get(id)
+        if kind != "token":
+            return True
+        return record is not None and (record.expires is None or record.expires > self._clock.wall())
+
     def identify(self, text: str, source: Address) -> Caller:
         """Whose token it is. Ids are no secret; secrets are compared in constant time, an unknown id's too.
 

@@ -7,9 +7,11 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
+from fastapi import Request
 from pydantic import TypeAdapter
 from starlette.responses import Response, StreamingResponse
 
+from api.auth import Tokens
 from xdpfw.model.errors import XdpfwError
 
 MEDIA_TYPE = "text/event-stream"
@@ -22,12 +24,13 @@ def event(adapter: TypeAdapter[Any], value: Any) -> bytes:
     return b"data: " + adapter.dump_json(value) + b"\n\n"
 
 
-async def event_stream(events: AsyncGenerator[bytes, None], *, head: bool) -> Response:
-    """The first event is fetched before the answer begins, so that an error is still a problem document. `head`: the
-    body is not wanted."""
-    if head:
+async def event_stream(request: Request, events: AsyncGenerator[bytes, None]) -> Response:
+    """The first event is fetched before the answer begins, so that an error is still a problem document. Ends when the
+    caller's token is revoked or runs out."""
+    if request.state.head:
         await events.aclose()
         return Response(media_type=MEDIA_TYPE, headers=_HEADERS)
+    tokens: Tokens = request.app.state.tokens
     first = await anext(events, b"")
 
     async def chunks() -> AsyncIterator[bytes]:
@@ -35,6 +38,8 @@ async def event_stream(events: AsyncGenerator[bytes, None], *, head: bool) -> Re
             yield _RETRY + first
             try:
                 async for each in events:
+                    if not tokens.holds(request.state.caller):
+                        return
                     yield each
             except XdpfwError as error:  # such as an interface that was detached: the client asks again, and is told
                 yield b": " + error.detail.encode().replace(b"\n", b" ") + b"\n\n"

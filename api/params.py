@@ -38,6 +38,11 @@ SetName = Annotated[str, Path(description="Name of the set", examples=["block"])
 InterfaceName = Annotated[
     str, Path(description="Name of the interface", examples=["eth0"]), AfterValidator(interface_name)
 ]
+OneInterface = Annotated[
+    str | None,
+    Query(description="Only of this interface", examples=["eth0"]),
+    AfterValidator(lambda text: text if text is None else interface_name(text)),
+]
 OriginQuery = Annotated[
     str | None,
     Query(description="Only the claims of this origin", examples=["fail2ban:sshd"]),

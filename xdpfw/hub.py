@@ -8,11 +8,13 @@ it holds up nobody.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Hashable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 
 from xdpfw.clock import SECOND, Clock
 from xdpfw.model.errors import Unavailable, XdpfwError
+
+Answer = Callable[[], Awaitable[bytes]]
 
 MOST_VIEWERS = 256
 EVERY = 1.0
@@ -23,9 +25,9 @@ _EARLY = 0.25
 
 @dataclass(slots=True, eq=False)
 class _Channel:
-    """One question. `answer` works it out and blocks; `turn` is held while that goes on."""
+    """One question. `answer` works it out; `turn` is held while that goes on."""
 
-    answer: Callable[[], bytes]
+    answer: Answer
     interval: float
     viewers: int = 0
     newest: bytes | XdpfwError | None = None
@@ -48,7 +50,7 @@ class _Channel:
 
 
 class Hub:
-    """All methods belong to the event loop; answers are worked out in a worker thread, one after the other."""
+    """All methods belong to the event loop. A tick's answers are worked out one after the other."""
 
     def __init__(self, clock: Clock, most: int = MOST_VIEWERS) -> None:
         self._clock = clock
@@ -65,9 +67,7 @@ class Hub:
         """Seconds until the next tick is wanted."""
         return min([EVERY, *(channel.interval for channel in self._channels.values())])
 
-    async def watch(
-        self, question: Hashable, answer: Callable[[], bytes], interval: float
-    ) -> AsyncGenerator[bytes, None]:
+    async def watch(self, question: Hashable, answer: Answer, interval: float) -> AsyncGenerator[bytes, None]:
         """The answer now, and then again each time it was worked out anew, about every `interval` seconds. Ends when
         the hub is closed.
 
@@ -90,7 +90,7 @@ class Hub:
         finally:
             self._leave((question, interval), channel)
 
-    def _join(self, key: Hashable, answer: Callable[[], bytes], interval: float) -> _Channel:
+    def _join(self, key: Hashable, answer: Answer, interval: float) -> _Channel:
         if self._closed:
             raise Unavailable("the daemon is stopping")
         if self.viewers >= self._most:
@@ -120,7 +120,7 @@ class Hub:
                 return
             channel.asked = now
             try:
-                newest: bytes | XdpfwError = await asyncio.to_thread(channel.answer)
+                newest: bytes | XdpfwError = await channel.answer()
             except XdpfwError as error:
                 newest = error
             channel.publish(newest)
@@ -130,3 +130,29 @@ class Hub:
         self._closed = True
         for channel in self._channels.values():
             channel.wake()
+
+
+async def together(streams: Mapping[bytes, AsyncGenerator[bytes, None]]) -> AsyncGenerator[bytes, None]:
+    """Several streams as one: first what each begins with, then whatever comes, each behind its name. Ends with the
+    first that ends."""
+    waiting = {asyncio.ensure_future(anext(stream)): name for name, stream in streams.items()}
+    until = asyncio.FIRST_EXCEPTION
+    try:
+        while True:
+            done, _ = await asyncio.wait(waiting, return_when=until)
+            until = asyncio.FIRST_COMPLETED
+            news = b""
+            for each in done:
+                name = waiting.pop(each)
+                try:
+                    news += name + each.result()
+                except StopAsyncIteration:
+                    return
+                waiting[asyncio.ensure_future(anext(streams[name]))] = name
+            yield news
+    finally:
+        for each in waiting:
+            each.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        for stream in streams.values():
+            await stream.aclose()

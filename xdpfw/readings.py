@@ -4,7 +4,6 @@ everybody who watches."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -45,7 +44,8 @@ class Readings:
     def __init__(self, kernel: Kernel, clock: Clock) -> None:
         self._kernel = kernel
         self._clock = clock
-        self._kept: dict[str, deque[Reading]] = {}
+        # Oldest first. Tuples, because others look at them meanwhile.
+        self._kept: dict[str, tuple[Reading, ...]] = {}
         self.histories: dict[str, History] = {}
 
     def sample(self, names: Sequence[str]) -> None:
@@ -58,12 +58,9 @@ class Readings:
             except NotFound:  # it was detached since the caller looked
                 self._kept.pop(name, None)
                 continue
-            kept = self._kept.setdefault(name, deque())
-            if kept:
-                kept[-1] = replace(kept[-1], table=None)
-            kept.append(reading)
-            while len(kept) > 2 and kept[1].time <= reading.time - WINDOW + _SLACK:
-                kept.popleft()
+            earlier = [replace(each, table=None) for each in self._kept.get(name, ())]
+            old = [each for each in earlier if each.time <= reading.time - WINDOW + _SLACK]
+            self._kept[name] = (*old[-1:], *earlier[len(old) :], reading)
             self.histories.setdefault(name, History()).add(reading.time, reading.tally.sum(axis=0))
         while len(self.histories) > _REMEMBERED:
             del self.histories[min(self.histories, key=lambda name: self.histories[name].latest)]

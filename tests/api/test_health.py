@@ -166,6 +166,8 @@ def test_every_operation_has_a_stable_id(document: Any) -> None:
         "GET /talkers": "list_talkers",
         "GET /talkers/stream": "stream_talkers",
         "GET /history": "list_history",
+        "GET /status/stream": "stream_status",
+        "GET /live/stream": "stream_live",
         "GET /sets": "list_sets",
         "GET /sets/{set}": "get_set",
         "PUT /sets/{set}": "put_set",

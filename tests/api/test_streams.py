@@ -56,7 +56,7 @@ def moment(text: str) -> datetime:
 
 def test_events_have_the_shape_of_the_plain_answer(upkeep: Api) -> None:
     upkeep.put(f"interfaces/{WAN}")
-    for path in (f"interfaces/{WAN}/counters", f"interfaces/{WAN}/talkers", "talkers", "counters"):
+    for path in (f"interfaces/{WAN}/counters", f"interfaces/{WAN}/talkers", "talkers", "counters", "status"):
         with stream(upkeep.client, f"{path}/stream", interval="0.5") as events:
             plain = upkeep.get(path)
             assert next(events).keys() == plain.keys()
@@ -108,6 +108,37 @@ def test_fifty_viewers_cost_one_reading(fake: Api) -> None:
     eventually(lambda: fake.firewall.hub.viewers == 0, "viewers who went are counted no more")
 
 
+def test_one_stream_has_it_all(fake: Api) -> None:
+    fake.put(f"interfaces/{WAN}")
+    fake.kernel.count(WAN, "192.0.2.1", "pass")
+    fake.kernel.count(WAN, "2001:db8::1", "pass")
+    parameters = {"interface": WAN, "family": "6"}
+    with keeping(fake), fake.client.stream("GET", "live/stream", params=parameters) as response:
+        told: dict[str, list[Any]] = {}
+        name = ""
+        for line in response.iter_lines():
+            key, _, value = line.partition(": ")
+            if key == "event":
+                name = value
+            elif key == "data":
+                told.setdefault(name, []).append(json.loads(value))
+            if len(told.get("talkers", [])) > 2 and len(told.get("counters", [])) > 2:
+                break
+    assert told.keys() == {"status", "counters", "reasons", "talkers"}
+    assert told["status"][0].keys() == fake.get("status").keys()
+    assert [item["address"] for item in told["talkers"][0]["items"]] == ["2001:db8::1"]
+    assert told["counters"][0]["items"][0]["reasons"] == {}
+    assert told["reasons"][0]["items"][0]["reasons"]["default"]["passed"]["packets"] == 2
+    assert len(told["status"]) < 3
+    eventually(lambda: fake.firewall.hub.viewers == 0, "viewers who went are counted no more")
+
+
+def test_one_stream_of_what_is_not_attached_is_404(fake: Api) -> None:
+    problem(fake.client.get("live/stream", params={"interface": WAN}), 404)
+    problem(fake.client.get("live/stream", params={"interface": "a b"}), 422)
+    eventually(lambda: fake.firewall.hub.viewers == 0, "nobody watches")
+
+
 @pytest.mark.parametrize("value", ["0", "0.1", "61", "2h", "x", "nan", "-1", ""])
 def test_other_intervals_are_422(fake: Api, value: str) -> None:
     fake.put(f"interfaces/{WAN}")
@@ -135,6 +166,17 @@ def test_streams_need_a_token_on_tcp(fake: Api) -> None:
     fake.put(f"interfaces/{WAN}")
     with fake.tcp() as nobody:
         problem(nobody.get(f"interfaces/{WAN}/counters/stream"), 401)
+
+
+def test_a_stream_ends_with_the_token_that_opened_it(fake: Api) -> None:
+    fake.put(f"interfaces/{WAN}")
+    token = fake.client.post("tokens", json={"name": "viewer", "role": "read"}).json()
+    path = f"interfaces/{WAN}/counters/stream"
+    with keeping(fake), fake.tcp(token["secret"]) as viewer, stream(viewer, path, interval="0.5") as events:
+        next(events)
+        fake.client.delete(f"tokens/{token['id']}")
+        for _ in events:
+            pass
 
 
 def test_head_of_a_stream_ends(fake: Api) -> None:

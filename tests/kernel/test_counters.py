@@ -22,6 +22,7 @@ from xdpfw.kernel import maps
 from xdpfw.kernel.adapter import RealKernel
 from xdpfw.kernel.maps import possible_cpus
 from xdpfw.kernel.port import TALLY_COLUMNS
+from xdpfw.model.errors import NotFound
 from xdpfw.model.policy import Policy
 from xdpfw.model.reason import MAX_REASONS, Reason
 from xdpfw.model.rule import Mode
@@ -190,6 +191,15 @@ def test_who_starts_talking_amid_a_flood_is_soon_seen(kernel: RealKernel) -> Non
             bench.run(newcomer)
     assert counts(bench).get("198.51.100.7", [0])[0] > rounds / 2
     bench.close()
+
+
+def test_maps_that_were_closed_have_no_talkers(kernel: RealKernel) -> None:
+    """Their memory reads as zeros then, and a zero is an epoch, too."""
+    bench = Bench(kernel, SMALL)
+    bench.run(frame("192.0.2.1"))
+    bench.close()
+    with pytest.raises(NotFound):
+        bench.table()
 
 
 def test_a_slot_with_a_new_tenant_says_so(kernel: RealKernel) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from tests.hand_clock import HandClock
-from xdpfw.hub import EVERY, Hub
+from xdpfw.hub import EVERY, Hub, together
 from xdpfw.model.errors import NotFound, Unavailable
 
 
@@ -21,7 +22,7 @@ class Asked:
         self.times = 0
         self.error: Exception | None = None
 
-    def __call__(self) -> bytes:
+    async def __call__(self) -> bytes:
         if self.error:
             raise self.error
         self.times += 1
@@ -153,3 +154,40 @@ async def test_closing_ends_every_stream_at_once(hub: Hub, clock: HandClock) -> 
     assert await asyncio.gather(*waiting) == [b"end"] * 5
     with pytest.raises(Unavailable):
         await anext(hub.watch("question", Asked(), 1))
+
+
+@on_loop
+async def test_streams_together_are_one(hub: Hub, clock: HandClock) -> None:
+    both = together({b" often ": hub.watch(1, Asked(), 1), b" seldom ": hub.watch(2, Asked(), 3)})
+    told = [await anext(both)]
+    assert sorted(told[0].split()) == [b"1", b"1", b"often", b"seldom"]
+    for _ in range(3):
+        await second(hub, clock)
+        told.append(await anext(both))
+    while b"seldom 2" not in b"".join(told[1:]):
+        told.append(await anext(both))
+    words = b"".join(told[1:]).split()
+    assert [b for a, b in pairwise(words) if a == b"often"] == [b"2", b"3", b"4"]
+    assert [b for a, b in pairwise(words) if a == b"seldom"] == [b"2"]
+    await both.aclose()
+    assert hub.viewers == 0
+
+
+@on_loop
+async def test_streams_together_begin_with_all_or_not_at_all(hub: Hub, clock: HandClock) -> None:
+    asked = Asked()
+    asked.error = NotFound("not attached")
+    with pytest.raises(NotFound):
+        await anext(together({b"a ": hub.watch(1, Asked(), 1), b"b ": hub.watch(2, asked, 1)}))
+    assert hub.viewers == 0
+
+
+@on_loop
+async def test_streams_together_end_with_the_hub(hub: Hub, clock: HandClock) -> None:
+    both = together({b"a ": hub.watch(1, Asked(), 1), b"b ": hub.watch(2, Asked(), 1)})
+    await anext(both)
+    waiting = asyncio.ensure_future(anext(both, b"end"))
+    await asyncio.sleep(0)
+    hub.close()
+    assert await waiting == b"end"
+    assert hub.viewers == 0

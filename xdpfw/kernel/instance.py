@@ -24,7 +24,7 @@ from xdpfw.kernel.port import TALLY_COLUMNS, TalkerTable, Wish
 from xdpfw.kernel.program import PacketProgram
 from xdpfw.kernel.tables import pin_names
 from xdpfw.kernel.talkers import copy_talkers
-from xdpfw.model.errors import KernelError
+from xdpfw.model.errors import KernelError, NotFound
 from xdpfw.model.reason import MAX_REASONS, Reason
 from xdpfw.policy.ops import Ids
 
@@ -115,9 +115,12 @@ class InterfaceMaps:
         self.maps["interface"].view[0]["vector"][generation] = number
 
     def read_talkers(self, clock: KernelClock) -> TalkerTable:
-        with self.maps["talkers"].mapped() as buckets:
-            cpus = len(buckets) // int(self.config["buckets"])
-            return copy_talkers(buckets, cpus, int(self.config["epoch"]), clock.wall_times)
+        """Raises NotFound when they were closed meanwhile."""
+        epoch, buckets = int(self.config["epoch"]), int(self.config["buckets"])
+        if not epoch:
+            raise NotFound("the interface was detached a moment ago")
+        with self.maps["talkers"].mapped() as table:
+            return copy_talkers(table, len(table) // buckets, epoch, clock.wall_times)
 
     def reset_talkers(self) -> None:
         epoch = int(self.config["epoch"])

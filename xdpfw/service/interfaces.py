@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 
 from xdpfw.model.errors import NotFound
 from xdpfw.model.interface import AttachMode
@@ -97,11 +98,11 @@ class InterfaceUseCases(Core):
     ) -> AsyncGenerator[bytes, None]:
         """The same, again and again, of the readings that all viewers share."""
 
-        def answer() -> bytes:
+        def look() -> bytes:
             names = [name] if name is not None else sorted(self.interfaces.attached)
             return encode(self.traffic.talkers(names, query, self._sets_of, show_interfaces=name is None, shared=True))
 
-        return self.hub.watch(("talkers", name, query), answer, interval)
+        return self.hub.watch(("talkers", name, query), partial(asyncio.to_thread, look), interval)
 
     def _slots(self, reasons: bool) -> Slots | None:
         return self.state.policy.slots if reasons else None
@@ -111,11 +112,11 @@ class InterfaceUseCases(Core):
     ) -> AsyncGenerator[bytes, None]:
         """Of one interface, or of all that are attached."""
 
-        def answer() -> bytes:
+        def look() -> bytes:
             names = [name] if name is not None else sorted(self.interfaces.attached)
             return encode([self.traffic.counters(n, self._slots(reasons), shared=True) for n in names])
 
-        return self.hub.watch(("counters", name, reasons), answer, interval)
+        return self.hub.watch(("counters", name, reasons), partial(asyncio.to_thread, look), interval)
 
     async def history(self, name: str | None, window: int, step: int) -> list[HistoryView]:
         """Of one interface, or of all that are attached. In seconds."""

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, Callable
 
 from xdpfw import __version__
 from xdpfw.clock import SECOND, to_datetime
@@ -48,6 +49,14 @@ class SightUseCases(SetUseCases, RuleUseCases, InterfaceUseCases):
             operation=self.operation,
             kernel=await asyncio.to_thread(self.kernel.features),
         )
+
+    def watch_status(self, interval: float, encode: Callable[[StatusView], bytes]) -> AsyncGenerator[bytes, None]:
+        """The same, again and again, once for all who watch."""
+
+        async def look() -> bytes:
+            return encode(await self.status())
+
+        return self.hub.watch("status", look, interval)
 
     async def problems(self) -> list[str]:
         """Why the firewall does not do what it was asked to; empty when it is ready to enforce."""

@@ -21,7 +21,7 @@ class History:
     """About 50 KB."""
 
     def __init__(self) -> None:
-        size = SPAN + 2  # both ends of the first second, and a reading that came early
+        size = SPAN + 3  # both ends of the first second, a reading that came early, and the one that is written next
         self._times = np.zeros(size, np.int64)
         self._totals = np.zeros((size, COLUMNS), np.uint64)
         self._added = 0
@@ -42,7 +42,7 @@ class History:
     def rates(self, ends: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """(n, COLUMNS): per second from each of n + 1 ascending moments (monotonic ns) to the next; NaN where nothing
         is known. Totals are interpolated between readings, so that the rates sum up to what was counted."""
-        count = min(self._added, len(self._times))
+        count = min(self._added, len(self._times) - 1)
         if count < 2:
             return np.full((len(ends) - 1, COLUMNS), np.nan)
         order = np.arange(self._added - count, self._added) % len(self._times)

@@ -58,17 +58,18 @@ export async function call(method, path, body) {
 
 export const get = (path) => call("GET", path);
 
-// Follow a stream of server-sent events until the signal says stop: `tell` gets each event's document. EventSource
-// cannot send a token, so this reads the body itself. Asks again when the stream ends, later each time it fails.
+// Follow a stream of server-sent events until the signal says stop: `tell` gets each event's name and document.
+// EventSource cannot send a token, so this reads the body itself. Asks again when the stream ends, later each time it
+// fails.
 export async function follow(path, signal, tell) {
   let wait = 500;
   while (!signal.aborted) {
     try {
       const response = await request("GET", path, { signal });
-      for await (const document of events(response.body)) {
+      for await (const { name, document } of events(response.body)) {
         wait = 500;
         onConnection(true);
-        tell(document);
+        tell(name, document);
       }
     } catch (error) {
       if (signal.aborted) return;
@@ -90,8 +91,10 @@ async function* events(body) {
       const blocks = (rest + value).split("\n\n");
       rest = blocks.pop();
       for (const block of blocks) {
-        const data = block.split("\n").filter((line) => line.startsWith("data:")).map((line) => line.slice(5));
-        if (data.length) yield JSON.parse(data.join("\n"));
+        const lines = block.split("\n");
+        const values = (field) => lines.filter((line) => line.startsWith(field)).map((line) => line.slice(field.length));
+        const data = values("data:");
+        if (data.length) yield { name: (values("event:").pop() || "message").trim(), document: JSON.parse(data.join("\n")) };
       }
     }
   } finally {

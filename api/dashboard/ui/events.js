@@ -35,7 +35,7 @@ async function watch() {
   write($("events-watch"), "Stop");
   write($("events-empty"), "Waiting for a packet…");
   try {
-    await follow(`/events${query({ interface: chosenInterface(), verdict: $("events-verdict").value })}`, signal, add);
+    await follow(`/events${query({ interface: chosenInterface(), verdict: $("events-verdict").value })}`, signal, (_name, event) => add(event));
   } catch (error) {
     stop();
     if (error.status !== 404) return write($("events-empty"), error.message);

@@ -5,32 +5,37 @@ import { $, show, write } from "./dom.js";
 import { get, signIn, signOut, whenever } from "./api.js";
 import { whenChanged } from "./changes.js";
 import { complain } from "./notices.js";
+import { on, startLive } from "./live.js";
 import { recolour, renewInterfaces, startTraffic } from "./traffic.js";
 import { startTalkers } from "./talkers.js";
-import { renewSets, startSets } from "./sets.js";
-import { renewPolicy, startRules } from "./rules.js";
+import { renewEntries, renewSets, startSets } from "./sets.js";
+import { renewPolicy, renewRules, startRules } from "./rules.js";
 import { startEvents } from "./events.js";
 import { renewSystem } from "./system.js";
 
-const EVERY = 3000;
-
 const dark = matchMedia("(prefers-color-scheme: dark)");
 let session = null;
-let started = false;
+let revision = null;
 
-async function renewStatus() {
-  const status = await get("/status");
+function renewStatus(status) {
   renewSystem(status);
   renewInterfaces(status.interfaces);
   renewSets(status.sets);
   renewPolicy(status.policy);
+  if (session && status.revision !== revision) {
+    // Somebody changed something: here, elsewhere, or time did.
+    revision = status.revision;
+    renewRules();
+    renewEntries();
+  }
 }
 
 async function enter(event) {
   event.preventDefault();
   signIn($("token").value.trim());
+  let status = null;
   try {
-    await renewStatus();
+    status = await get("/status");
   } catch (error) {
     signOut();
     write($("sign-in-fault"), error.message);
@@ -39,27 +44,25 @@ async function enter(event) {
   $("token").value = "";
   write($("sign-in-fault"), "");
   for (const [id, visible] of [["entrance", false], ["main", true], ["leave", true]]) show($(id), visible);
-  connected(true);
-  start();
+  start(status);
 }
 
-function start() {
+// What is begun here ends with the session, and the page with it.
+function start(status) {
   session = new AbortController();
   const { signal } = session;
-  // One place to end all: what was begun for this token ends with it.
-  startTraffic(signal).catch(complain);
-  startTalkers(signal);
+  startTraffic().catch(complain);
+  startTalkers();
   startSets(signal);
   startRules(signal);
   startEvents(signal);
-  const again = () => !document.hidden && renewStatus().then(() => connected(true), () => connected(false));
-  const timer = setInterval(again, EVERY);
-  signal.addEventListener("abort", () => clearInterval(timer));
-  if (!started) whenChanged(again);
-  started = true;
+  on("status", renewStatus);
+  whenChanged(() => get("/status").then(renewStatus, complain));
+  renewStatus(status);
+  startLive(signal);
 }
 
-// A page that showed something under one token begins afresh for the next.
+// What was shown under one token is gone before the next is asked for.
 function leave() {
   session?.abort();
   signOut();

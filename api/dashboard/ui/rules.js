@@ -4,22 +4,26 @@
 import { $, bar, chip, el, fill, Rows, write } from "./dom.js";
 import { bytes, scaled } from "./format.js";
 import { get } from "./api.js";
+import { on } from "./live.js";
 import { chosenInterface, whenChosen } from "./traffic.js";
 import { complain } from "./notices.js";
 
-const EVERY = 3000;
+const EVERY = 5000;
 const MOST = 200;
 const REASONS = 10;
 
 let rows = null;
+let latest = [];
 
 export function startRules(signal) {
   rows = new Rows($("rules-table").tBodies[0], (rule) => rule.id, makeRow);
-  const renew = () => { if (!document.hidden) { renewRules(); renewReasons(); } };
-  const timer = setInterval(renew, EVERY);
+  const timer = setInterval(() => !document.hidden && renewRules(), EVERY);
   signal.addEventListener("abort", () => clearInterval(timer));
-  whenChosen(renewReasons);
-  renew();
+  on("reasons", (page) => {
+    latest = page.items;
+    paintReasons();
+  });
+  whenChosen(paintReasons);
 }
 
 export function renewPolicy(policy) {
@@ -27,7 +31,7 @@ export function renewPolicy(policy) {
   $("default").className = `pill ${policy.default === "drop" ? "bad" : "good"}`;
 }
 
-async function renewRules() {
+export async function renewRules() {
   try {
     rows.renew((await get(`/rules?limit=${MOST}`)).items);
   } catch (error) {
@@ -63,25 +67,20 @@ function matched(match) {
   return words.join("; ") || "everything";
 }
 
-async function renewReasons() {
-  try {
-    const { items } = await get("/counters");
-    const name = chosenInterface();
-    const sums = new Map();
-    for (const counters of items.filter((each) => !name || each.name === name)) {
-      for (const [reason, counts] of Object.entries(counters.reasons)) {
-        const sum = sums.get(reason) || { passed: 0, dropped: 0 };
-        for (const verdict of ["passed", "dropped"]) sum[verdict] += counts[verdict].packets;
-        sums.set(reason, sum);
-      }
+function paintReasons() {
+  const name = chosenInterface();
+  const sums = new Map();
+  for (const counters of latest.filter((each) => !name || each.name === name)) {
+    for (const [reason, counts] of Object.entries(counters.reasons)) {
+      const sum = sums.get(reason) || { passed: 0, dropped: 0 };
+      for (const verdict of ["passed", "dropped"]) sum[verdict] += counts[verdict].packets;
+      sums.set(reason, sum);
     }
-    const all = [...sums].map(([reason, sum]) => ({ reason, ...sum, total: sum.passed + sum.dropped })).filter((each) => each.total);
-    const most = Math.max(...all.map((each) => each.total), 1);
-    all.sort((a, b) => b.total - a.total);
-    fill($("reasons"), ...all.slice(0, REASONS).map(({ reason, passed, dropped, total }) => (
-      bar(reason.replace(":", " "), [{ share: passed / most, kind: "passed" }, { share: dropped / most, kind: "dropped" }], scaled(total))
-    )));
-  } catch (error) {
-    complain(error);
   }
+  const all = [...sums].map(([reason, sum]) => ({ reason, ...sum, total: sum.passed + sum.dropped })).filter((each) => each.total);
+  const most = Math.max(...all.map((each) => each.total), 1);
+  all.sort((a, b) => b.total - a.total);
+  fill($("reasons"), ...all.slice(0, REASONS).map(({ reason, passed, dropped, total }) => (
+    bar(reason.replace(":", " "), [{ share: passed / most, kind: "passed" }, { share: dropped / most, kind: "dropped" }], scaled(total))
+  )));
 }

@@ -4,10 +4,10 @@
 import { $, el, fill, Rows, show, tabs, write } from "./dom.js";
 import { bytes, count, isAddress, isPrefix, left, scaled, TTLS, whole } from "./format.js";
 import { get, query, segment } from "./api.js";
-import { add, addSet, deleteSet, remove, whenChanged } from "./changes.js";
+import { add, addSet, deleteSet, remove } from "./changes.js";
 import { ask, complain } from "./notices.js";
 
-const EVERY = 4000;
+const EVERY = 10_000;
 const PAGE = 50;
 const BUILT_IN = ["block", "allow"];
 
@@ -21,21 +21,18 @@ let asked = 0;
 export function startSets(signal) {
   rows = new Rows($("entries-table").tBodies[0], (entry) => entry.prefix, makeRow);
   fill($("entry-ttl"), ...TTLS.map(([value, label]) => el("option", { value, selected: value === "" }, value ? `for ${label}` : "for ever")));
-  $("entries-filter").oninput = () => { pages = 1; renew(); };
-  $("entries-more").onclick = () => { pages += 1; renew(); };
+  $("entries-filter").oninput = () => { pages = 1; renewEntries(); };
+  $("entries-more").onclick = () => { pages += 1; renewEntries(); };
   $("entry-add").onsubmit = addEntry;
   $("set-new").onclick = newSet;
   $("set-delete").onclick = async () => (await deleteSet(chosen)) && choose("block");
-  whenChanged(renew);
-  const timers = [setInterval(() => !document.hidden && renew(), EVERY), setInterval(paint, 1000)];
+  const timers = [setInterval(() => !document.hidden && renewEntries(), EVERY), setInterval(paint, 1000)];
   signal.addEventListener("abort", () => timers.forEach(clearInterval));
-  renew();
 }
 
 export function renewSets(views) {
-  sets = [...views].sort((a, b) => (BUILT_IN.indexOf(b.name) - BUILT_IN.indexOf(a.name)) || a.name.localeCompare(b.name));
-  const builtIn = BUILT_IN.flatMap((name) => sets.filter((set) => set.name === name));
-  sets = [...builtIn, ...sets.filter((set) => !BUILT_IN.includes(set.name))];
+  const others = views.filter((set) => !BUILT_IN.includes(set.name)).sort((a, b) => a.name.localeCompare(b.name));
+  sets = [...BUILT_IN.flatMap((name) => views.filter((set) => set.name === name)), ...others];
   if (!sets.some((set) => set.name === chosen)) choose("block");
   tabs($("set-tabs"), sets.map((set) => ({ key: set.name, label: set.name, note: count(set.entries) })), chosen, choose);
   show($("set-delete"), !BUILT_IN.includes(chosen));
@@ -46,7 +43,7 @@ function choose(name) {
   pages = 1;
   entries = [];
   renewSets(sets);
-  renew();
+  renewEntries();
 }
 
 export function showEntries(set, prefix) {
@@ -56,7 +53,7 @@ export function showEntries(set, prefix) {
 }
 
 // Only the answer to the latest question counts.
-async function renew() {
+export async function renewEntries() {
   const mine = (asked += 1);
   const text = $("entries-filter").value.trim();
   const within = isPrefix(text) ? text : "";

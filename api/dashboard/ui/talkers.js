@@ -3,9 +3,9 @@
 
 import { $, chip, el, fill, Rows, show, write } from "./dom.js";
 import { ago, bytes, count, isPrefix, scaled, TTLS } from "./format.js";
-import { follow, query, segment } from "./api.js";
 import { add, release } from "./changes.js";
-import { ALL, chosenInterface, renewTracked, whenChosen } from "./traffic.js";
+import { on, want } from "./live.js";
+import { ALL, choose, renewTracked, whenChosen } from "./traffic.js";
 import { showEntries } from "./sets.js";
 
 const COLUMNS = [
@@ -22,21 +22,24 @@ const COLUMNS = [
 const wish = { sort: "bps", of: "total", order: "desc" };
 let text = "";
 let paused = false;
-let current = null;
-let whole = null;
 let latest = null;
 let rows = null;
 
-export function startTalkers(signal) {
-  whole = signal;
+export function startTalkers() {
   rows = new Rows($("talkers-table").tBodies[0], (item) => item.address, makeRow);
   fill($("talkers-ttl"), ...TTLS.map(([value, label]) => el("option", { value, selected: value === "1h" }, label)));
   fill($("talkers-table").tHead.rows[0], ...COLUMNS.map(makeHead));
-  for (const id of ["talkers-family", "talkers-limit"]) $(id).onchange = restart;
+  for (const id of ["talkers-family", "talkers-limit"]) $(id).onchange = ask;
   $("talkers-filter").oninput = filtered;
-  $("talkers-pause").onclick = pause;
-  whenChosen(restart);
-  restart();
+  $("talkers-pause").onclick = () => pause(!paused);
+  whenChosen(() => pause(false));
+  on("talkers", (view) => {
+    if (paused) return;
+    latest = view;
+    renew();
+  });
+  on("refused", refused);
+  ask();
 }
 
 function makeHead(column) {
@@ -49,29 +52,25 @@ function makeHead(column) {
 function sortBy({ sort, of }) {
   const same = wish.sort === sort && wish.of === of;
   Object.assign(wish, { sort, of, order: same && wish.order === "desc" ? "asc" : "desc" });
-  restart();
+  ask();
 }
 
 function filtered() {
-  const before = isPrefix(text) ? text : "";
+  const before = within();
   text = $("talkers-filter").value.trim().toLowerCase();
-  if ((isPrefix(text) ? text : "") !== before) restart();
+  if (within() !== before) ask();
   else renew();
 }
 
-function pause() {
-  paused = !paused;
+const within = () => (isPrefix(text) ? text : "");
+
+function pause(wanted) {
+  paused = wanted;
   $("talkers-pause").setAttribute("aria-pressed", paused);
   write($("talkers-pause"), paused ? "Go on" : "Pause");
-  if (paused) current.abort();
-  else restart();
 }
 
-// Another question is another stream.
-function restart() {
-  current?.abort();
-  current = new AbortController();
-  whole.addEventListener("abort", () => current.abort(), { once: true });
+function ask() {
   for (const [at, column] of COLUMNS.entries()) {
     const head = $("talkers-table").tHead.rows[0].cells[at];
     const sorted = column.sort === wish.sort && column.of === wish.of;
@@ -79,24 +78,15 @@ function restart() {
     else head.removeAttribute("aria-sort");
   }
   write($("talkers-fault"), "");
-  if (paused) pause();
-  else listen(current.signal);
+  pause(false);
+  want({ ...wish, limit: $("talkers-limit").value, family: $("talkers-family").value, within: within() });
 }
 
-async function listen(signal) {
-  const name = chosenInterface();
-  const base = name === ALL ? "/talkers" : `/interfaces/${segment(name)}/talkers`;
-  const parameters = { ...wish, limit: $("talkers-limit").value, family: $("talkers-family").value, within: isPrefix(text) ? text : "" };
-  try {
-    await follow(`${base}/stream${query(parameters)}`, signal, (view) => {
-      latest = view;
-      renew();
-    });
-  } catch (error) {
-    latest = null;
-    renew();
-    write($("talkers-fault"), error.message);
-  }
+// Of all that is asked, only a prefix that is none and an interface that went away can be wrong.
+function refused(error) {
+  write($("talkers-fault"), error.message);
+  if (error.status === 404) choose(ALL);
+  else want({ within: "" });
 }
 
 function renew() {

@@ -3,7 +3,8 @@
 
 import { $, el, fill, tabs, write } from "./dom.js";
 import { bits, packets, percent, scaled, time } from "./format.js";
-import { follow, get } from "./api.js";
+import { get } from "./api.js";
+import { on, want } from "./live.js";
 import { complain } from "./notices.js";
 import { Series, SPAN, stacked } from "./series.js";
 
@@ -24,15 +25,20 @@ export const whenChosen = (listener) => chosen.listeners.push(listener);
 
 const inView = () => latest.filter((counters) => chosen.name === ALL || counters.name === chosen.name);
 
-export async function startTraffic(signal) {
-  const history = await get("/history");
-  for (const item of history.items) seriesOf(item.name).load(item);
-  makeCharts();
-  follow("/counters/stream?reasons=false", signal, (page) => {
+export async function startTraffic() {
+  on("counters", (page) => {
     latest = page.items;
     for (const counters of latest) seriesOf(counters.name).add(counters);
     paint();
-  }).catch(complain);
+  });
+  on("resumed", () => loadHistory().catch(complain));
+  makeCharts();
+  await loadHistory();
+}
+
+async function loadHistory() {
+  const history = await get("/history");
+  for (const item of history.items) seriesOf(item.name).load(item);
 }
 
 export function renewInterfaces(interfaces) {
@@ -42,9 +48,10 @@ export function renewInterfaces(interfaces) {
   return tabs($("interfaces"), [{ key: ALL, label: "All interfaces" }, ...shown], chosen.name, choose);
 }
 
-function choose(name) {
+export function choose(name) {
   chosen.name = name;
   for (const button of $("interfaces").children) button.setAttribute("aria-selected", button.value === name);
+  want({ interface: name });
   chosen.listeners.forEach((listener) => listener());
   paint();
 }
@@ -65,7 +72,7 @@ function paint() {
   big($("share"), percent(dropped, dropped + sum("passed", "pps")));
   const monitored = sum("monitored", "pps");
   write($("share-note"), monitored > 0 ? `${packets(monitored)} more would be dropped` : "of packets, now");
-  if (!document.hidden) paintCharts();
+  paintCharts();
 }
 
 function big(element, text) {
@@ -122,8 +129,8 @@ function options(unit, format) {
       x: { drawGrid: false, pixelsPerLabel: 80, axisLabelFormatter: (moment) => time(moment).slice(0, 5) },
       y: { axisLabelWidth: 62, pixelsPerLabel: 34, axisLabelFormatter: (value) => format(value).replace(/\.0+ /, " ") },
     },
-    highlightCallback: (_event, _x, _points, row) => legend(unit, format, row),
-    unhighlightCallback: () => legend(unit, format),
+    highlightCallback: (_event, _x, _points, row) => point(unit, format, row),
+    unhighlightCallback: () => point(unit, format, null),
   };
 }
 
@@ -146,7 +153,7 @@ function paintCharts() {
     } else {
       charts.set(unit, { rows: rows[unit], graph: new Dygraph($(`${unit}-chart`), rows[unit], { ...options(unit, format), dateWindow, valueRange }) });
     }
-    if (!$(`${unit}-legend`).matches(".held")) legend(unit, format);
+    legend(unit, format);
   }
 }
 
@@ -160,16 +167,21 @@ export function recolour() {
   for (const [unit, format] of CHARTS) charts.get(unit)?.graph.updateOptions(options(unit, format));
 }
 
+const pointed = new Map();
+
+function point(unit, format, row) {
+  pointed.set(unit, row);
+  legend(unit, format);
+}
+
 // What is under the pointer, else what the colours mean.
-function legend(unit, format, row) {
-  const element = $(`${unit}-legend`);
+function legend(unit, format) {
   const rows = charts.get(unit)?.rows || [];
-  const values = row === undefined ? null : rows[row];
-  element.classList.toggle("held", Boolean(values));
+  const values = rows[pointed.get(unit) ?? -1];
   const parts = PARTS.map(([field, label], at) => ({ field, label, value: values?.[at + 1] })).reverse();
   const monitored = rows.some((each) => each[2] > 0);
   fill(
-    element,
+    $(`${unit}-legend`),
     values ? el("span", "", time(values[0])) : null,
     ...parts.filter(({ field }) => field !== "monitored" || monitored)
       .map(({ field, label, value }) => el("span", "", el("span", `key ${field}`), `${label} `, values ? el("b", "", format(value)) : null)),
