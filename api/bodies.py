@@ -4,11 +4,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine
-from typing import IO, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from fastapi import Request, Response
 from fastapi.dependencies.models import Dependant
@@ -145,23 +144,6 @@ async def read_json(request: Request, limit: int) -> Any:
         raise Unreadable(f"the body is not JSON: {error}") from None
 
 
-async def read_spooled(request: Request, limit: int) -> bytes:
-    """The whole of a large body. It waits in a temporary file without a name while it arrives, so that slow clients
-    hold no memory; a body that is cut off leaves nothing."""
-    start = bytearray()
-    with contextlib.ExitStack() as stack:
-        file: IO[bytes] | None = None
-        async for chunk in chunks(request, limit):
-            start += chunk
-            if len(start) >= CHUNK:
-                file = file or stack.enter_context(tempfile.TemporaryFile(prefix="xdpfw-"))
-                await asyncio.to_thread(file.write, bytes(start))
-                start.clear()
-        if file is None:
-            return bytes(start)
-        return await asyncio.to_thread(_finish, file, bytes(start))
-
-
 async def spooled(request: Request, limit: int) -> AsyncIterator[bytes]:
     """A body in pieces once all of it has arrived, for answers that begin before all of it is read: a client that sends
     before it listens would wait for ever. It lies in a temporary file without a name meanwhile."""
@@ -171,9 +153,3 @@ async def spooled(request: Request, limit: int) -> AsyncIterator[bytes]:
         file.seek(0)
         while piece := await asyncio.to_thread(file.read, CHUNK):
             yield piece
-
-
-def _finish(file: IO[bytes], rest: bytes) -> bytes:
-    file.write(rest)
-    file.seek(0)
-    return file.read()

@@ -21,9 +21,10 @@ from xdpfw.model.errors import StoreError, XdpfwError
 from xdpfw.model.feature import Features
 from xdpfw.model.interface import AttachMode, Epoch
 from xdpfw.model.policy import Policy
-from xdpfw.model.prefix import FAMILIES, Family
+from xdpfw.model.prefix import FAMILIES
 from xdpfw.policy.compiler import Compiler, Plan
-from xdpfw.policy.ops import Keys
+from xdpfw.policy.long import LongChange
+from xdpfw.policy.memberships import Make, MembershipsFull
 from xdpfw.policy.rows import features_of
 from xdpfw.policy.sets import Edit, Sets
 from xdpfw.store.port import Store, StoredChange
@@ -33,6 +34,10 @@ LONG = 5_000
 
 PIECE = 20_000
 """Prefixes that a long change inserts or deletes before others get their turn: some tens of milliseconds."""
+
+ROUNDS = 3
+"""How often a long change begins anew because others changed too much of what it is about. The last time it lands
+however much has to be looked at again."""
 
 log = logging.getLogger("xdpfw.writer")
 
@@ -48,6 +53,19 @@ class State:
     revision: int
     sets: Sets
     policy: Policy
+
+
+class Made:
+    """The edit of a state, made again only when that is another one."""
+
+    def __init__(self, make_edit: Callable[[State], Edit]) -> None:
+        self._make_edit = make_edit
+        self._last: tuple[State, Edit] | None = None
+
+    def __call__(self, state: State) -> Edit:
+        if self._last is None or self._last[0] is not state:
+            self._last = state, self._make_edit(state)
+        return self._last[1]
 
 
 def ignore_progress(done: int, total: int) -> None:
@@ -97,17 +115,22 @@ class Writer:
         *,
         counts: bool = True,
         anchor: ClockAnchor | None = None,
-        keep_leaves: bool = False,
     ) -> State:
         """Store and enforce. `counts`: whether the revision rises (expiry and clock steps are no change of the policy).
 
         Raises MapFull, StoreError or KernelError; then everything is as it was.
         """
+        policy = policy.following(self.state.policy) if policy else None
+        sets = edit.sets if edit else self.state.sets
+        plan = self._compiler.plan(sets, edit.touched if edit else {}, policy=policy)
+        return self._carry_out(plan, edit, policy, counts=counts, anchor=anchor)
+
+    def _carry_out(
+        self, plan: Plan, edit: Edit | None, policy: Policy | None, *, counts: bool, anchor: ClockAnchor | None = None
+    ) -> State:
         old = self.state
         revision = old.revision + 1 if counts else old.revision
-        policy = policy.following(old.policy) if policy else None
         new = State(revision, edit.sets if edit else old.sets, policy or old.policy)
-        plan = self._compiler.plan(new.sets, edit.touched if edit else {}, policy=policy, keep_leaves=keep_leaves)
         try:
             self._store.save(StoredChange(revision, edit, policy, anchor=anchor))
         except Exception:
@@ -195,19 +218,13 @@ class Writer:
         `make_edit` is called to learn how much is to be done, and once more if others wrote meanwhile. It raises to
         refuse.
         """
-        before = self.state
-        edit = await asyncio.to_thread(make_edit, before)
-
-        def again(state: State) -> Edit:
-            return edit if state is before else make_edit(state)
-
+        made = Made(make_edit)
+        edit = await asyncio.to_thread(made, self.state)
         if not is_long(edit):
-            return await self._change_now(again, counts=counts, keep_leaves=False)
+            return await self._change_now(made, counts=counts)
         await self._long.acquire()
         try:
-            await self.call(self._compiler.check, edit.touched)
-            await self._announce(edit, progress)
-            edit = await self._change_now(again, counts=counts, keep_leaves=True)
+            edit = await self._change_long(made, progress, counts=counts)
         except BaseException:
             await self._tidy_up()
             raise
@@ -225,30 +242,82 @@ class Writer:
         finally:
             self._long.release()
 
-    async def _change_now(self, make_edit: Callable[[State], Edit], *, counts: bool, keep_leaves: bool) -> Edit:
+    async def _change_now(self, made: Made, *, counts: bool) -> Edit:
         def work() -> Edit:
-            edit = make_edit(self.state)
+            edit = made(self.state)
             if edit.changed:
-                self.apply(edit, counts=counts, keep_leaves=keep_leaves)
+                self.apply(edit, counts=counts)
             return edit
 
         async with self.lock:
             return await self.call(work)
 
-    async def _announce(self, edit: Edit, progress: Progress) -> None:
-        done, total = 0, sum(len(keys) for keys in edit.touched.values())
-        for family, keys in edit.touched.items():
-            for start in range(0, len(keys), PIECE):
-                piece = keys[start : start + PIECE]
+    async def _change_long(self, made: Made, progress: Progress, *, counts: bool) -> Edit:
+        for left in reversed(range(ROUNDS)):
+            async with self.lock:
+                change = await self.call(lambda: self._compiler.begin(made(self.state), self._in_thread))
+            try:
+                await asyncio.to_thread(self._look, change)
                 async with self.lock:
-                    await self.call(self._announce_piece, family, piece)
-                done += len(piece)
-                progress(done, total)
+                    await self.call(self._reserve, change)
+                finishing = asyncio.create_task(asyncio.to_thread(change.finish))
+                try:
+                    await self._announce(change, progress)
+                finally:
+                    await finishing
+                async with self.lock:
+                    edit = await self.call(self._land, made, counts=counts, most=LONG if left else None)
+            finally:
+                async with self.lock:
+                    await self.call(self._compiler.end)
+            if edit is not None:
+                break
+        assert edit is not None
+        return edit
 
-    def _announce_piece(self, family: Family, keys: Keys) -> None:
-        plan = self._compiler.announce({family: keys})
-        if plan:
+    def _in_thread(self, make: Make) -> list[int]:
+        """From another thread: call in the writer's."""
+        return self._thread.submit(make).result()
+
+    def _look(self, change: LongChange) -> None:
+        try:
+            change.look()
+        except MembershipsFull:
+            if not self._thread.submit(self._compiler.sweep).result():
+                raise
+            change.look()
+
+    def _reserve(self, change: LongChange) -> None:
+        while (plan := self._compiler.make_room(change)) is not None:
             self._perform(plan)
+        self._compiler.reserve(change)
+
+    async def _announce(self, change: LongChange, progress: Progress) -> None:
+        done, total = 0, sum(map(len, change.added().values()))
+        while True:
+            async with self.lock:
+                count = await self.call(self._announce_piece)
+            if not count:
+                return
+            done += count
+            progress(done, total)
+
+    def _announce_piece(self) -> int:
+        plan = self._compiler.piece(PIECE)
+        if plan is None:
+            return 0
+        self._perform(plan)
+        return sum(map(len, plan.outcome.announced))
+
+    def _land(self, made: Made, *, counts: bool, most: int | None) -> Edit | None:
+        """None when it is better to begin anew."""
+        edit = made(self.state)
+        if edit.changed:
+            plan = self._compiler.land(edit.sets, edit.touched, most=most)
+            if plan is None:
+                return None
+            self._carry_out(plan, edit, None, counts=counts)
+        return edit
 
     async def _clear_up(self) -> None:
         """Delete leaves that no set holds any more. Packets do not notice; a restarted daemon would do it as well."""

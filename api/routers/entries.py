@@ -15,9 +15,9 @@ from api.bodies import (
     PATCH_LIMIT,
     StrictRoute,
     check_type,
+    chunks,
     media_type,
     read_model,
-    read_spooled,
 )
 from api.deps import Service, check_fresh, etag_of
 from api.params import (
@@ -164,12 +164,10 @@ async def replace_entries(
     form = FORMS.get(media_type(request), "text")
     written = await firewall.replace_entries(
         set,
-        await read_spooled(request, BULK_LIMIT),
-        form,
+        await firewall.read_list(chunks(request, BULK_LIMIT), form, skip_invalid=skip_invalid),
         origin=origin,
         ttl=None if ttl is None else int(ttl),
         comment=comment,
-        skip_invalid=skip_invalid,
         base=base,
         opts=options,
     )

@@ -183,10 +183,11 @@ def test_a_full_map_refuses_before_anything_happens(texts: list[str], setting: s
     before = running.compiler.used()
     claims = [Claim(Prefix.parse(text)) for text in texts]
     edit = running.sets.upsert("block", claims, longest=True)
+    change = running.compiler.begin(edit)
+    change.look()
     for refused in (
         lambda: running.compiler.plan(edit.sets, edit.touched),
-        lambda: running.compiler.check(edit.touched),
-        lambda: running.compiler.announce(edit.touched),
+        lambda: running.compiler.reserve(change),
         lambda: next(Compiler(SMALL, nothing_found()).compile_all(edit.sets, Policy())),
     ):
         with pytest.raises(MapFull) as caught:

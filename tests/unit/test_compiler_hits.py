@@ -22,6 +22,8 @@ from xdpfw.policy.compiler import Compiler, Plan
 from xdpfw.policy.ops import Ids
 from xdpfw.policy.sets import Edit, Sets
 
+pytestmark = pytest.mark.usefixtures("each_way")
+
 NAMES = ("allow", "block", "third")
 
 
@@ -56,11 +58,13 @@ class Ledger:
             if owner is not None:
                 self.hits[name, owner] = self.hits.get((name, owner), 0) + count
 
-    def change(self, edit: Edit, *, in_pieces: bool = False) -> None:
+    def change(self, edit: Edit, meanwhile: list[tuple[Address, int]] | None = None) -> None:
+        """`meanwhile`: it is a long change, and these packets come before it lands."""
         before = {name: set(self.entries(name)) for name in NAMES}
-        if in_pieces:
-            self.execute(self.compiler.announce(edit.touched))
-        self.execute(self.compiler.plan(edit.sets, edit.touched, keep_leaves=in_pieces))
+        if meanwhile is None:
+            self.execute(self.compiler.plan(edit.sets, edit.touched))
+        else:
+            self.change_long(edit, meanwhile)
         self.sets = edit.sets
         for name in NAMES:
             kept = before[name] & set(self.entries(name))
@@ -72,6 +76,20 @@ class Ledger:
                     self.hits[name, wider] = self.hits.get((name, wider), 0) + count
                 else:
                     self.gone[name] += count
+
+    def change_long(self, edit: Edit, meanwhile: list[tuple[Address, int]]) -> None:
+        change = self.compiler.begin(edit)
+        change.look()
+        self.compiler.reserve(change)
+        change.finish()
+        while (piece := self.compiler.piece(2)) is not None:
+            self.execute(piece)
+        for address, count in meanwhile:
+            self.packets(address, count)
+        landing = self.compiler.land(edit.sets, edit.touched)
+        assert landing is not None
+        self.execute(landing)
+        self.compiler.end()
 
     def check(self) -> None:
         totals = self.compiler.totals(self.sets, self.tables.read_leaves)
@@ -88,7 +106,12 @@ STEPS = st.one_of(
     st.tuples(st.just("packets"), addresses(), st.integers(1, 1000)),
     st.tuples(st.just("upsert"), st.sampled_from(NAMES), st.lists(claims(), min_size=1, max_size=3)),
     st.tuples(st.just("remove"), st.sampled_from(NAMES), st.integers(0, 10**6)),
-    st.tuples(st.just("replace"), st.sampled_from(NAMES), st.lists(prefixes(), max_size=6), st.booleans()),
+    st.tuples(
+        st.just("replace"),
+        st.sampled_from(NAMES),
+        st.lists(prefixes(), max_size=6),
+        st.none() | st.lists(st.tuples(addresses(), st.integers(1, 1000)), max_size=2),
+    ),
     st.tuples(st.just("settle"), st.sampled_from(("settle", "retire"))),
 )
 
@@ -102,9 +125,9 @@ def step(ledger: Ledger, what: tuple[object, ...]) -> None:
         case ("remove", str(name), int(which)):
             if held := ledger.entries(name):
                 ledger.change(ledger.sets.remove(name, [held[which % len(held)]]))
-        case ("replace", str(name), list(found), bool(in_pieces)):
+        case ("replace", str(name), list(found), meanwhile):
             edit = ledger.sets.replace(name, bulk_of(found), origin=None, now=0, base=ledger.sets)
-            ledger.change(edit, in_pieces=in_pieces)
+            ledger.change(edit, meanwhile)  # type: ignore[arg-type]
         case ("settle", "retire"):
             if (plan := ledger.compiler.retire(2)) is not None:
                 ledger.execute(plan)

@@ -14,12 +14,15 @@ from xdpfw.model.policy import Claim
 from xdpfw.model.prefix import FAMILIES, Address, Prefix
 from xdpfw.policy import keys as k
 from xdpfw.policy.bulk import parse_json, parse_text
+from xdpfw.policy.edits import BULK_ROWS
 from xdpfw.policy.ops import NEVER
-from xdpfw.policy.sets import BULK_ROWS, Edit, Sets
+from xdpfw.policy.sets import Edit, Sets
 from xdpfw.policy.table import SortedTable
 
 Held = dict[tuple[Prefix, str], Claim]
 CLAIMS = st.lists(claims(), min_size=1, max_size=12)
+
+pytestmark = pytest.mark.usefixtures("each_way")
 
 
 def put(*texts: str, sets: Sets | None = None, name: str = "block", **claim: object) -> Sets:

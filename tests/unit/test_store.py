@@ -24,7 +24,7 @@ from xdpfw.model.policy import Claim, Entry, Policy
 from xdpfw.model.prefix import FAMILIES, Prefix
 from xdpfw.model.reason import Verdict
 from xdpfw.model.rule import Action, Mode, set_rule
-from xdpfw.policy import sets as sets_module
+from xdpfw.policy import edits
 from xdpfw.policy.bulk import parse_text
 from xdpfw.policy.claims import CLAIM
 from xdpfw.policy.sets import Edit, Sets
@@ -149,7 +149,7 @@ def test_any_sequence_of_changes_is_loaded_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: list[Step], bulk_rows: int, again: bool
 ) -> None:
     """Whether rows go to the overlay, to a blob, or first to the one and then to the other."""
-    monkeypatch.setattr(sets_module, "BULK_ROWS", bulk_rows)
+    monkeypatch.setattr(edits, "BULK_ROWS", bulk_rows)
     monkeypatch.setattr(sqlite, "BULK_ROWS", bulk_rows)
     path = tmp_path / "db"
     path.unlink(missing_ok=True)

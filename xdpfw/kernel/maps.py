@@ -188,7 +188,8 @@ class Map:
             return
         if len(at) > FEW:
             first, live = self._window(at)
-            live[at - first] = records
+            whole = np.dtype((np.void, self.spec.value.itemsize))  # without fields, records are moved whole
+            live.view(whole)[at - first] = records.view(whole)
             return
         for position, index in enumerate(at.tolist()):
             libbpf.map_update(self.fd, libbpf.u32(index), records[position : position + 1])

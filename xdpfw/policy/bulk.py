@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -18,9 +18,9 @@ import numpy.typing as npt
 from xdpfw.clock import SECOND, from_datetime
 from xdpfw.model import texts as words
 from xdpfw.model.errors import Fault, Unreadable
-from xdpfw.model.prefix import Family
+from xdpfw.model.prefix import FAMILIES, Family
 from xdpfw.policy import keys as k
-from xdpfw.policy.bulk_text import read_lines
+from xdpfw.policy.bulk_text import BOM, read_lines
 from xdpfw.policy.ops import NEVER, Keys
 
 UNSET = -1
@@ -69,11 +69,42 @@ class Bulk:
         return {family: k.unique(rows.keys) for family, rows in self.rows.items()}
 
 
-def parse_text(body: bytes, *, skip_invalid: bool = False) -> Bulk:
-    """One prefix a line; `#` and `;` start comments, also after a prefix; blank lines, CRLF, a UTF-8 BOM are fine."""
+@dataclass(frozen=True, slots=True)
+class TextPart:
+    """Some whole lines of a text: how many, the sorted prefixes in them, the first faults (line from 0, and why) and
+    how many there are."""
+
+    lines: int
+    keys: dict[Family, Keys]
+    faults: list[tuple[int, str]]
+    invalid: int
+
+
+def parse_part(lines: bytes, *, skip_invalid: bool = False) -> TextPart:
+    """One prefix a line; `#` and `;` start comments, also after a prefix; blank lines and CRLF are fine."""
     faults = _Faults(skip_invalid)
-    found = read_lines(body, lambda line, why: faults.add(f"line {line + 1}", why))
-    return faults.bulk({family: Rows(k.unique(lines.keys)) for family, lines in found.items()}, [])
+    found = read_lines(lines, lambda line, why: faults.add(str(line), why))
+    keys = {family: k.unique(part.keys) for family, part in found.items()}
+    first = [(int(fault.pointer), fault.detail) for fault in faults.first]
+    return TextPart(lines.count(b"\n"), keys, first, faults.count)
+
+
+def join_parts(parts: Sequence[TextPart], *, skip_invalid: bool = False) -> Bulk:
+    """The parts of a text, in order."""
+    faults, before = _Faults(skip_invalid), 0
+    for part in parts:
+        for line, why in part.faults:
+            faults.add(f"line {before + line + 1}", why)
+        faults.count += part.invalid - len(part.faults)
+        before += part.lines
+    faults.count = faults.count if skip_invalid else min(faults.count, MAX_FAULTS)
+    rows = {family: Rows(k.union(k.empty(family), *(part.keys[family] for part in parts))) for family in FAMILIES}
+    return faults.bulk(rows, [])
+
+
+def parse_text(body: bytes, *, skip_invalid: bool = False) -> Bulk:
+    """A whole text, which may begin with a byte order mark."""
+    return join_parts([parse_part(body.removeprefix(BOM), skip_invalid=skip_invalid)], skip_invalid=skip_invalid)
 
 
 def parse_json(body: bytes, *, now: int, skip_invalid: bool = False) -> Bulk:

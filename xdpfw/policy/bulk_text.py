@@ -43,9 +43,8 @@ class Found:
 
 
 def read_lines(body: bytes, on_fault: OnFault) -> dict[Family, Found]:
-    """Every line's prefix, in no certain order. Comments begin with `#` or `;`; blank lines, CRLF and a byte order
-    mark are fine."""
-    body = body.removeprefix(BOM).replace(b"\r\n", b"\n") + b"\n"
+    """Every line's prefix, in no certain order. Comments begin with `#` or `;`; blank lines and CRLF are fine."""
+    body = body.replace(b"\r\n", b"\n") + b"\n"
     if b"#" in body or b";" in body:
         body = COMMENT.sub(b"", body)
     if b" \n" in body or b"\t\n" in body:

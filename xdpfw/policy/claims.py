@@ -73,17 +73,28 @@ def on(table: SortedTable, prefixes: Keys) -> Records:
     return rows[k.ranges(begin, end)]
 
 
-def effective(rows: Records, prefixes: Keys) -> Times:
-    """The latest expiry of the claims (rows on these prefixes and no others) on each of the sorted prefixes; ABSENT
-    where there is none."""
+def until(table: SortedTable, prefixes: Keys) -> Times:
+    """The latest expiry of the claims on each of the sorted prefixes; ABSENT where there is none."""
     found = np.full(len(prefixes), ABSENT, np.int64)
+    rows = table.array() if table.is_wide(len(prefixes)) else on(table, prefixes)
     if len(rows):
         claimed = prefix_keys(rows["key"])
-        first = starts(claimed)
-        whole = len(claimed) == len(prefixes) and first.all()
-        at = slice(None) if whole else k.search(prefixes, claimed[first])
-        found[at] = np.maximum.reduceat(rows["expires"], np.flatnonzero(first))
+        begin = np.flatnonzero(starts(claimed))
+        claimed, times = claimed.take(begin), np.maximum.reduceat(rows["expires"], begin)
+        at = np.minimum(k.search(prefixes, claimed), len(prefixes) - 1)
+        there = prefixes.take(at) == claimed
+        found[at[there]] = times[there]
     return found
+
+
+def part(table: SortedTable, prefixes: Keys) -> SortedTable:
+    """The claims on sorted prefixes alone."""
+    return SortedTable.of(on(table, prefixes))
+
+
+def differing(one: SortedTable, other: SortedTable) -> Keys:
+    """Prefixes with claims that are in one of two versions alone; what both share is not looked at."""
+    return k.union(*(distinct(a.changes_since(b)["key"]) for a, b in ((one, other), (other, one))))
 
 
 def inside(table: SortedTable, prefix: Prefix) -> Records:

@@ -8,8 +8,8 @@ generation that nobody reads, and becomes visible by a flip. What is referred to
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
-from typing import Protocol
 
 import numpy as np
 
@@ -19,16 +19,18 @@ from xdpfw.model.policy import Policy
 from xdpfw.model.prefix import FAMILIES, Family, Prefix
 from xdpfw.policy import hits as h
 from xdpfw.policy import keys as k
+from xdpfw.policy.adoption import Adopted, adopted
 from xdpfw.policy.claims import distinct
 from xdpfw.policy.hits import Bases, Hits, ReadLeaves
 from xdpfw.policy.leaves import Dying, Leaves
-from xdpfw.policy.memberships import Memberships, MembershipsFull
-from xdpfw.policy.ops import ClearLeaves, Grace, Ids, Keys
-from xdpfw.policy.plan import Change, Outcome, Plan
-from xdpfw.policy.sets import Sets
+from xdpfw.policy.long import LongChange
+from xdpfw.policy.memberships import Call, Memberships, MembershipsFull, directly
+from xdpfw.policy.ops import ClearLeaves, Grace, Keys
+from xdpfw.policy.plan import Change, Outcome, Piece, Plan
+from xdpfw.policy.sets import Edit, Sets, differing
 from xdpfw.policy.table import SortedTable
 from xdpfw.policy.tables import Tables
-from xdpfw.policy.universe import NODE, NOTHING, Region, owns, region, whole
+from xdpfw.policy.universe import Region, owns, region
 
 __all__ = ["Adopted", "Bases", "Compiler", "Plan", "ReadLeaves"]
 
@@ -37,32 +39,6 @@ CHUNK = 50_000
 
 RULE_SETS = 4
 """Sets named by rules whose every combination has its class from the start."""
-
-
-class Directory(Protocol):
-    """What the tables hold already: prefixes, their leaves, the membership of each in the generation in force."""
-
-    @property
-    def keys(self) -> dict[Family, Keys]: ...
-    @property
-    def leaves(self) -> dict[Family, Ids]: ...
-    @property
-    def memberships(self) -> dict[Family, Ids]: ...
-
-
-class Adopted(Protocol):
-    """The tables as they are found at a start (`kernel.port.Started`)."""
-
-    @property
-    def adopted(self) -> bool: ...
-    @property
-    def generation(self) -> int: ...
-    @property
-    def directory(self) -> Directory: ...
-    @property
-    def memberships(self) -> Ids: ...
-    @property
-    def classes(self) -> Ids: ...
 
 
 class Compiler:
@@ -75,11 +51,12 @@ class Compiler:
         found = started.directory
         self._limits = limits
         self._memberships = Memberships(limits.memberships + 1, started.memberships, started.classes)
-        self._universe = {family: _adopted(family, found) for family in FAMILIES}
+        self._universe = {family: adopted(family, found) for family in FAMILIES}
         self._leaves = Leaves(limits.leaves + 1, np.concatenate([found.leaves[family] for family in FAMILIES]))
         self._tables = Tables(started.generation, limits)
         self._hosts = {family: int(k.is_host(found.keys[family]).sum()) for family in FAMILIES}
         self._surplus = sum(map(len, self._universe.values()))
+        self._long: LongChange | None = None
         self._sets, self._policy = Sets.initial(), Policy()
         self._hits = Hits(bases or {} if started.adopted else {}, self._memberships)
         for family in FAMILIES:
@@ -109,62 +86,96 @@ class Compiler:
     def compile_all(self, sets: Sets, policy: Policy) -> Iterator[Plan]:
         """From what was adopted (or nothing) to these sets, in one flip. Execute and commit each plan before asking
         for the next. Raises MapFull before the first."""
-        claimed = {family: _claimed(sets, family) for family in FAMILIES}
-        absent = {family: k.without(keys, self._universe[family].array()["key"]) for family, keys in claimed.items()}
-        self.check(absent)
+        self._prepare_classes(sets, policy)
+        touched = {family: k.union(_claimed(sets, family), self._keys(family)) for family in FAMILIES}
+        change = self.begin(Edit(sets, touched))
+        change.look()
+        self._room_for(change)
         if self._surplus:
             # An earlier life may have deleted prefixes without waiting for packets, or clearing, any more.
             yield Plan((Grace(), ClearLeaves(self._leaves.free_ids())), Outcome())
-        for family in FAMILIES:
-            for first in range(0, len(absent[family]), CHUNK):
-                yield self.announce({family: absent[family][first : first + CHUNK]})
-        yield self._first(sets, policy)
+        self.reserve(change)
+        while (piece := self.piece(CHUNK)) is not None:
+            yield piece
+        change.finish()
+        landing = self.land(sets, touched, policy=policy, first=True)
+        assert landing is not None
+        yield landing
+        self.end()
         while (retired := self.retire()) is not None:
             yield retired
 
-    def check(self, touched: Mapping[Family, Keys]) -> None:
-        """Raises MapFull unless all prefixes that are not there yet fit: ask before they are announced in chunks."""
-        absent = {family: keys[~self._universe[family].find(keys)[1]] for family, keys in touched.items()}
-        for family, keys in absent.items():
-            self._room_for_hosts(family, keys)
-        self._leaves.peek(sum(map(len, absent.values())))
+    # a change of very many prefixes: begin, look, reserve, piece by piece, land, end
 
-    def announce(self, keys: Mapping[Family, Keys]) -> Plan:
-        """Leaves for prefixes to come, holding what covers them today: no packet sees a difference."""
-        regions = []
-        for family, wanted in keys.items():
-            universe = self._universe[family]
-            absent = wanted[~universe.find(wanted)[1]]
-            if len(absent):
-                nothing = np.zeros(len(absent), np.uint32)
-                regions.append(region(universe, family, absent, nothing, nothing > 0, None))
-        return self._assembled(regions, self._sets, self._policy)
+    def begin(self, edit: Edit, call: Call = directly) -> LongChange:
+        """From the sets committed last to those of the edit. `call` runs a function in the thread that owns this."""
+        self._long = LongChange(self._universe, edit, self._memberships, call)
+        return self._long
 
-    def plan(
-        self, sets: Sets, touched: Mapping[Family, Keys], *, policy: Policy | None = None, keep_leaves: bool = False
-    ) -> Plan:
-        """From the sets committed last to these, which differ in nothing but `touched`.
+    def make_room(self, change: LongChange) -> Plan | None:
+        """What has to be done before there are leaves for the change, until it answers None."""
+        return self.settle() if sum(map(len, change.added().values())) > self._leaves.free else None
 
-        With `keep_leaves`, prefixes that nobody claims any more stay in the tables until `retire`. Raises MapFull
-        before anything happens.
-        """
-        try:
-            regions = self._regions(sets, touched, keep_leaves)
-        except MembershipsFull:
-            if not self._sweep():
-                raise
-            regions = self._regions(sets, touched, keep_leaves)
-        return self._assembled(regions, sets, policy or self._policy)
+    def reserve(self, change: LongChange) -> None:
+        """Take leaves for all new prefixes of a change that was looked at. Raises MapFull, and nothing is taken."""
+        change.reserved(self._leaves.reserve(self._room_for(change)))
+
+    def piece(self, limit: int) -> Plan | None:
+        """Insert some of the new prefixes, holding what covers them today: no packet sees a difference."""
+        pieces = self._long.piece(limit) if self._long else []
+        return self._tables.announce(pieces) if pieces else None
+
+    def land(
+        self,
+        sets: Sets,
+        touched: Mapping[Family, Keys],
+        *,
+        policy: Policy | None = None,
+        most: int | None = None,
+        first: bool = False,
+    ) -> Plan | None:
+        """The end of the change: from the sets committed last to these, which may differ a little from those of the
+        edit by now, since others wrote too. None when more than `most` prefixes had to be looked at again."""
+        change = self._long
+        assert change is not None
+        self._make_way({family: differing(change.edit.sets, sets, family) for family in FAMILIES})
+        changes, rest = change.land(self._universe, touched)
+        if most is not None and sum(map(len, rest.values())) > most:
+            return None
+        changes += self._added(self._planned(sets, rest, keep_leaves=True))
+        plan = self._assembled(changes, sets, policy or self._policy, first=first)
+        return replace(plan, outcome=replace(plan.outcome, lands=True))
+
+    def end(self) -> None:
+        """Unless it has landed, the change shall not: what it announced goes with `retire`."""
+        if self._long is not None:
+            for piece in self._long.announced():
+                self._join(piece)
+            self._forget()
+
+    def _forget(self) -> None:
+        if self._long is not None:
+            self._leaves.give_back(self._long.unused())
+        self._long = None
+
+    # any other change
+
+    def plan(self, sets: Sets, touched: Mapping[Family, Keys], *, policy: Policy | None = None) -> Plan:
+        """From the sets committed last to these, which differ in nothing but `touched`. Raises MapFull before anything
+        happens."""
+        self._make_way(touched)
+        changes = self._added(self._planned(sets, touched, keep_leaves=False))
+        return self._assembled(changes, sets, policy or self._policy)
 
     def retire(self, limit: int = CHUNK) -> Plan | None:
-        """Take out leaves that no set holds (left by `keep_leaves`, or by an announcement that came to nothing), some
-        at a time; None when there are none."""
+        """Take out leaves that no set holds (left over from a long change, landed or not), some at a time; None when
+        there are none."""
         for family in FAMILIES if self._surplus else ():
             unowned = _unowned(self._universe[family], limit)
             if len(unowned):
                 nothing = np.zeros(len(unowned), np.uint32)
                 gone = region(self._universe[family], family, unowned, nothing, nothing == 0, None)
-                return self._assembled([gone], self._sets, self._policy)
+                return self._assembled([Change.of(gone)], self._sets, self._policy)
         return None
 
     def settle(self) -> Plan | None:
@@ -181,14 +192,16 @@ class Compiler:
         """The plan was executed. Counters are read only where an entry's share of them changed hands; should reading
         fail, all but those shares is as it should be."""
         done, before = plan.outcome, self._sets
-        self._memberships.written()
+        self._memberships.written(plan.ops)
         buried = self._leaves.graced() if done.graced or len(done.reclaimed) else []
         # What is reclaimed was among the ids to choose from, what is cleared at the end was not.
         self._leaves.cleared(done.reclaimed)
         self._leaves.take(sum(len(change.leaves) for change in done.changes))
         self._leaves.cleared(done.cleared)
         self._sets, self._policy = done.sets or self._sets, done.policy or self._policy
-        deleted = [self._resize(change) for change in done.changes]
+        self._take_in(done.announced)
+        families = [change.family for change in done.changes]
+        deleted = [self._resize(change, alone=families.count(change.family) == 1) for change in done.changes]
         self._tables.commit(plan)
         if done.first:
             self._memberships.release()
@@ -204,19 +217,48 @@ class Compiler:
                 self._hits.fold(self._sets, batch.family, batch.keys, batch.counts)
         if done.sets is not None:
             self._hits.keep_sets(done.sets)
+        if done.lands:
+            self._forget()
 
     def abort(self, plan: Plan) -> None:
         """The plan failed before its flip, and its inserts were undone."""
         self._tables.abort(plan)
 
-    def _resize(self, change: Change) -> Dying:
+    def _take_in(self, announced: Sequence[Piece]) -> None:
+        """Prefixes that are in the tables. They join the universe when somebody has to do with them, or in the end."""
+        for piece in announced:
+            self._tables.announced(piece)
+            self._hosts[piece.family] += int(np.count_nonzero(k.is_host(piece.keys)))
+            self._surplus += len(piece)
+        if announced and self._long is not None:
+            self._long.advance(announced)
+
+    def _make_way(self, touched: Mapping[Family, Keys]) -> None:
+        """Somebody is about to change these prefixes while a long change is under way."""
+        if self._long is not None:
+            for family, keys in touched.items():
+                piece = self._long.disturb(family, keys)
+                if piece is not None:
+                    self._join(piece)
+
+    def _join(self, piece: Piece) -> None:
+        """What was announced becomes part of the universe."""
+        if len(piece):
+            nothing, table = np.zeros(len(piece), np.uint32), self._universe[piece.family]
+            part = region(table, piece.family, piece.keys, nothing, nothing > 0, None)
+            self._universe[piece.family] = part.updated(table, piece.leaves)
+
+    def _resize(self, change: Change, *, alone: bool) -> Dying:
         """The universe and its sizes after a change; answers the leaves that are deleted, none of them counted yet."""
-        moved, (keys, leaves) = change.region, change.deleted
-        self._universe[change.family] = moved.updated(self._universe[change.family], change.leaves)
-        self._hosts[change.family] += int(k.is_host(change.inserted).sum()) - int(k.is_host(keys).sum())
+        moved, family, (keys, leaves) = change.region, change.family, change.deleted
+        if change.after is not None:
+            self._universe[family] = change.after
+        else:
+            self._universe[family] = moved.updated(self._universe[family], change.leaves, alone=alone)
+        self._hosts[family] += int(k.is_host(change.inserted).sum()) - int(k.is_host(keys).sum())
         after = int(((moved.new_own == 0) & ~moved.gone).sum())
         self._surplus += after - int(((moved.own == 0) & moved.there).sum())
-        batch = Dying(change.family, keys, leaves, np.zeros((len(leaves), 2), np.int64))
+        batch = Dying(family, keys, leaves, np.zeros((len(leaves), 2), np.int64))
         if len(leaves):
             self._leaves.dying.append(batch)
         return batch
@@ -240,24 +282,24 @@ class Compiler:
 
     # parts
 
-    def _first(self, sets: Sets, policy: Policy) -> Plan:
-        """Everything that is in the tables, of which only the prefixes and leaves are known."""
+    def _prepare_classes(self, sets: Sets, policy: Policy) -> None:
+        """Sets alone, and those of the first rules together, have their class from the start."""
         wanted = dict.fromkeys(name for rule in policy.rules for name in rule.set_names if name in sets.defined)
-        ids = [info.id for info in sets.infos()]
         named = sorted(sets.defined[name].id for name in list(wanted)[:RULE_SETS])
         for size in range(2, len(named) + 1):
             ids_of = combinations(named, size)
             for members in ids_of:
                 self._memberships.class_of(frozenset(members))
-        for set_id in ids:
-            self._memberships.class_of(frozenset((set_id,)))
-        regions = []
-        for family, universe in self._universe.items():
-            if len(universe):
-                keys = np.ascontiguousarray(universe.array()["key"])
-                own = owns(sets, family, keys, self._memberships, every=True)
-                regions.append(whole(universe, family, own, self._memberships.combine))
-        return self._assembled(regions, sets, policy, first=True)
+        for info in sets.infos():
+            self._memberships.class_of(frozenset((info.id,)))
+
+    def _planned(self, sets: Sets, touched: Mapping[Family, Keys], *, keep_leaves: bool) -> list[Region]:
+        try:
+            return self._regions(sets, touched, keep_leaves)
+        except MembershipsFull:
+            if not self.sweep():
+                raise
+            return self._regions(sets, touched, keep_leaves)
 
     def _regions(self, sets: Sets, touched: Mapping[Family, Keys], keep_leaves: bool) -> list[Region]:
         regions = []
@@ -275,14 +317,18 @@ class Compiler:
                 regions.append(region(universe, family, wanted[differ], own, gone, self._memberships.combine))
         return regions
 
-    def _assembled(self, regions: Sequence[Region], sets: Sets, policy: Policy, *, first: bool = False) -> Plan:
-        ids = self._leaves.peek(sum(int(part.added.sum()) for part in regions))
+    def _added(self, regions: Sequence[Region]) -> list[Change]:
+        """Regions with leaves for the prefixes that join. Raises MapFull."""
+        ids = self._leaves.peek(sum(int(np.count_nonzero(part.added)) for part in regions))
         changes = []
         for part in regions:
             self._room_for_hosts(part.family, part.keys[part.added])
-            count = int(part.added.sum())
-            changes.append(Change(part, ids[:count]))
+            count = int(np.count_nonzero(part.added))
+            changes.append(Change.of(part, ids[:count]))
             ids = ids[count:]
+        return changes
+
+    def _assembled(self, changes: Sequence[Change], sets: Sets, policy: Policy, *, first: bool = False) -> Plan:
         return self._tables.assemble(
             changes,
             sets,
@@ -293,6 +339,18 @@ class Compiler:
             first=first,
         )
 
+    def _keys(self, family: Family) -> Keys:
+        return np.ascontiguousarray(self._universe[family].array()["key"])
+
+    def _room_for(self, change: LongChange) -> int:
+        """Raises MapFull; answers how many leaves the change needs."""
+        added = change.added()
+        for family, keys in added.items():
+            self._room_for_hosts(family, keys)
+        count = sum(map(len, added.values()))
+        self._leaves.peek(count)
+        return count
+
     def _room_for_hosts(self, family: Family, keys: Keys) -> None:
         size = self._limits.hosts4 if family == 4 else self._limits.hosts6
         if self._hosts[family] + int(k.is_host(keys).sum()) > size:
@@ -301,26 +359,16 @@ class Compiler:
                 f" raise hosts{family} under [limits] in the configuration file"
             )
 
-    def _sweep(self) -> bool:
+    def sweep(self) -> bool:
         """Forget memberships that nothing refers to; answers whether there were any."""
         before = len(self._memberships)
-        used: set[int] = set()
+        used = set[int]() if self._long is None else set(self._long.interned)
         for universe in self._universe.values():
             for block in universe.blocks():
                 used.update(np.unique(block["own"]).tolist(), np.unique(block["cover"]).tolist())
         self._memberships.sweep(used)
         self._tables.memberships_swept = True
         return len(self._memberships) < before
-
-
-def _adopted(family: Family, directory: Directory) -> SortedTable:
-    """The universe as it is found: prefixes that nobody is known to own, with what they hold today."""
-    keys = directory.keys[family]
-    rows = np.zeros(len(keys), NODE[family])
-    rows["key"], rows["leaf"], rows["cover"] = keys, directory.leaves[family], directory.memberships[family]
-    parent = k.parents(family, keys)
-    rows["above"] = np.where(parent < 0, NOTHING, k.lengths(keys)[parent])
-    return SortedTable.of(rows)
 
 
 def _claimed(sets: Sets, family: Family) -> Keys:

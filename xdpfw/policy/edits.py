@@ -18,20 +18,21 @@ from xdpfw.policy.keys import Flags, Together
 from xdpfw.policy.ops import Keys
 from xdpfw.policy.table import Records, SortedTable, chosen, gather, plain
 
-WIDE = 8
-"""A change that names more than one in so many of a table's rows is made by passing over the whole table."""
+BULK_ROWS = 50_000
+"""A change of more rows than this is told as a table that changed as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableEdit:
     """`touched`: prefixes whose effective expiry differs, `until` what it is now (ABSENT: claimed no more). `rows`
-    written, `gone` removed; counts are of distinct prefixes."""
+    written and `gone` removed, unless there are so many that it is `bulk`. Counts are of distinct prefixes."""
 
     table: SortedTable
     touched: Keys
     until: Times
     rows: Records
     gone: Keys
+    bulk: bool
     added: int
     refreshed: int
     removed: int
@@ -39,7 +40,7 @@ class TableEdit:
 
     @property
     def changed(self) -> bool:
-        return bool(len(self.rows) or len(self.gone))
+        return self.bulk or bool(len(self.rows) or len(self.gone))
 
 
 def apply(table: SortedTable, upserts: Records, deletes: Keys, *, longest: bool) -> TableEdit:
@@ -48,10 +49,7 @@ def apply(table: SortedTable, upserts: Records, deletes: Keys, *, longest: bool)
     With `longest`, a claim that is there and expires later stays as it is. A claim that is there keeps the time at
     which it was added.
     """
-    if not len(upserts) and not len(deletes):
-        nothing = c.prefix_keys(deletes)
-        return TableEdit(table, nothing, np.empty(0, np.int64), upserts, deletes, 0, 0, 0, 0)
-    wide = (len(upserts) + len(deletes)) * WIDE > len(table)
+    wide = table.is_wide(len(upserts) + len(deletes))
     old = table.array() if wide else c.on(table, c.distinct(k.union(upserts["key"], deletes)))
     at = k.search(old["key"], deletes)
     at = at[old["key"].take(np.minimum(at, len(old) - 1)) == deletes] if len(old) else at[:0]
@@ -75,25 +73,46 @@ def replaced(table: SortedTable, wanted: Records, origin: int | None, base: Sort
     return _edited(table, old, wanted, merged, gone, longest=False, wide=True)
 
 
+def amended(edit: TableEdit, prefixes: Keys, was: TableEdit, now: TableEdit) -> TableEdit:
+    """A bulk edit with these sorted prefixes edited otherwise: `was` is what it did to them, `now` what is to be."""
+    stale = c.on(edit.table, prefixes)["key"]
+    kept = ~k.member(edit.touched, prefixes)
+    merged = k.together(edit.touched[kept], now.touched)
+    until = np.empty(len(merged.keys), np.int64)
+    until[merged.first], until[merged.second] = edit.until[kept], now.until
+    return TableEdit(
+        table=edit.table.merge(now.table.array(), stale),
+        touched=merged.keys,
+        until=until,
+        rows=edit.rows,
+        gone=edit.gone,
+        bulk=True,
+        added=edit.added - was.added + now.added,
+        refreshed=edit.refreshed - was.refreshed + now.refreshed,
+        removed=edit.removed - was.removed + now.removed,
+        kept=edit.kept - was.kept + now.kept,
+    )
+
+
 def _edited(
     table: SortedTable, old: Records, upserts: Records, merged: Together, gone: Flags, *, longest: bool, wide: bool
 ) -> TableEdit:
     """`old`: all rows of the table if `wide`, else all claims on the prefixes that are named."""
     rows, same = _written(old, upserts, merged, longest)
-    written, lost = chosen(rows, ~same), old["key"][gone]
     claimed = c.prefix_keys(merged.keys)
-    new, taken = merged.second, np.arange(len(merged.keys))[merged.first][gone]
+    new, taken = merged.second, np.arange(len(claimed))[merged.first][gone]
     before = np.full(len(claimed), ABSENT, np.int64)
     before[merged.first] = old["expires"]
     after = before.copy()
     after[new], after[taken] = rows["expires"], ABSENT
     named, changed = np.zeros((2, len(claimed)), np.bool_)
     named[new] = named[taken] = changed[new[~same]] = changed[taken] = True
-    if wide and (len(written) + len(lost)) * WIDE > len(table):
-        made = _rows(old, rows, merged)
-        table = SortedTable.of(chosen(made, after != ABSENT) if len(taken) else made)
-    else:
-        table = table.merge(written, lost)
+    size = len(rows) - _count(same) + len(taken)
+    bulk, rebuilt = size > BULK_ROWS, wide and table.is_wide(size)
+    written, lost = rows[:0], old["key"][:0]
+    if not bulk or not rebuilt:
+        written, lost = chosen(rows, ~same), old["key"][gone]
+    table = _built(old, rows, merged, after) if rebuilt else table.merge(written, lost)
     first = k.starts(claimed)
     if not first.all():
         begin = np.flatnonzero(first)
@@ -107,8 +126,9 @@ def _edited(
         table=table,
         touched=claimed.take(differ),
         until=after.take(differ),
-        rows=written,
-        gone=lost,
+        rows=rows[:0] if bulk else written,
+        gone=lost[:0] if bulk else lost,
+        bulk=bulk,
         added=_count(~was & there),
         refreshed=_count(both & changed),
         removed=_count(was & ~there),
@@ -139,13 +159,15 @@ def _only_forgets(there: Records, rows: Records) -> Flags:
     return silent
 
 
-def _rows(old: Records, rows: Records, merged: Together) -> Records:
-    """All claims, the new ones over the old."""
-    if not len(old):
-        return rows
+def _built(old: Records, rows: Records, merged: Together, after: Times) -> SortedTable:
+    """All claims, the new ones over the old, without those that are gone."""
+    stay = after != ABSENT
+    count = _count(stay)
+    if count == len(rows):
+        return SortedTable.of(rows)
     made = np.empty(len(merged.keys), old.dtype)
     plain(made)[merged.first], plain(made)[merged.second] = plain(old), plain(rows)
-    return made
+    return SortedTable.of(made if count == len(made) else chosen(made, stay))
 
 
 def _count(flags: Flags) -> int:

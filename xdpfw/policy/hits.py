@@ -37,7 +37,7 @@ GONE = b""
 
 
 def counted(read_leaves: ReadLeaves, leaves: Ids) -> Counts:
-    return read_leaves(leaves).astype(np.int64)
+    return read_leaves(leaves).view(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +83,28 @@ class Hits:
 
     def change(self, region: Region, sets: Sets, read_leaves: ReadLeaves) -> None:
         """Entries came or went: those that came start at 0, those that stay go on."""
-        there = np.flatnonzero(region.there)
-        affected = self._affected(region) if len(there) else set()
-        if not affected:
+        changing = region.trees_of(np.flatnonzero(region.own != region.new_own))
+        there = changing[region.there[changing]]
+        if not len(there):
             return
-        counts = np.zeros((len(region.keys), 2), np.int64)
-        if len(there):
-            counts[there] = counted(read_leaves, region.leaf[there])
-        if not counts.any() and not self.bases:
+        counts = counted(read_leaves, region.leaf[there])
+        hot = np.flatnonzero(counts[:, 0])
+        # Where nothing was counted, there is nothing to hand over.
+        rows = region.trees_of(np.union1d(there[hot], self._based(region, changing)))
+        if not len(rows):
             return
-        for set_id in affected & {info.id for info in sets.infos()}:
-            self._change_of(set_id, region, sets, counts)
+        every = np.zeros((len(region.keys), 2), np.int64)
+        every[there[hot]] = counts[hot]
+        trees = region.only(rows)
+        for set_id in self._affected(trees) & {info.id for info in sets.infos()}:
+            self._change_of(set_id, trees, sets, every[rows])
+
+    def _based(self, region: Region, rows: Index) -> Index:
+        """Those of some rows that have a base, whatever the set."""
+        keys = {key for _, key in self.bases if len(key) == k.KEY_BYTES[region.family]}
+        if not keys:
+            return rows[:0]
+        return rows[k.member(region.keys[rows], k.array_of(region.family, sorted(keys)))]
 
     def _affected(self, region: Region) -> set[int]:
         """Sets of which an entry came or went."""
@@ -125,12 +136,13 @@ class Hits:
 
     def _move_bases(self, set_id: int, region: Region, removed: Index, owner: Ownership, outer: _Outer) -> None:
         """What the base of a removed entry says goes to the entry around it that stays."""
-        if not self.bases:
+        based = sorted(key for of, key in self.bases if of == set_id and len(key) == k.KEY_BYTES[region.family])
+        if not based:
             return
+        removed = removed[k.member(region.keys[removed], k.array_of(region.family, based))]
         for row in removed.tolist():
-            base = self.bases.pop((set_id, k.padded(region.keys[row], region.family)), None)
-            if base is not None:
-                self.add(set_id, _kept(row, region, owner, outer), base)
+            base = self.bases.pop((set_id, k.padded(region.keys[row], region.family)))
+            self.add(set_id, _kept(row, region, owner, outer), base)
 
     def fold(self, sets: Sets, family: Family, keys: Keys, counts: Counts) -> None:
         """Leaves are gone: what they have counted belongs to the entries that cover them now."""

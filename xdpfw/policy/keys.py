@@ -330,9 +330,14 @@ def parents(family: Family, keys: Keys) -> Index:
     return found
 
 
+def spans(keys: Keys, outer: Keys) -> tuple[Index, Index]:
+    """Where in sorted keys each of sorted, disjoint prefixes begins and ends."""
+    return search(keys, outer), search(keys, last_keys(outer), "right")
+
+
 def outermost(keys: Keys) -> Keys:
     """Those of sorted, unique keys that lie in no other."""
-    if len(keys) < 2:
+    if len(keys) < 2 or not _holds_next(keys).any():
         return keys
     roots: Keys = keys[depths(subtree_ends(keys)) == 0]
     return roots

@@ -55,10 +55,7 @@ class Leaves:
         """The next `count` ids; what waits is taken along only when there are no others. Raises MapFull."""
         freed = self._freed if count <= self.free else np.concatenate((self._freed, self.waiting_ids()))
         if count > len(freed) + self.size - self._next:
-            raise MapFull(
-                f"the table of leaves is full: it has room for {self.size - 1:,} distinct prefixes over all sets;"
-                " raise leaves under [limits] in the configuration file"
-            )
+            raise self._full()
         again = min(count, len(freed))
         fresh = np.arange(self._next, self._next + count - again, dtype=np.uint32)
         return np.concatenate((freed[len(freed) - again :], fresh))
@@ -69,6 +66,32 @@ class Leaves:
         self._freed = self._freed[: len(self._freed) - again]
         self._next += count - again
         self.used += count
+
+    def _full(self) -> MapFull:
+        return MapFull(
+            f"the table of leaves is full: it has room for {self.size - 1:,} distinct prefixes over all sets;"
+            " raise leaves under [limits] in the configuration file"
+        )
+
+    def reserve(self, count: int) -> Ids:
+        """Hand out very many that are free, the lowest in order: what is written together lies together. Raises
+        MapFull."""
+        if count > self.free:
+            raise self._full()
+        among = np.zeros(self._next, np.bool_)
+        among[self._freed] = True
+        freed = np.flatnonzero(among).astype(np.uint32)
+        again = min(count, len(freed))
+        fresh = np.arange(self._next, self._next + count - again, dtype=np.uint32)
+        self._freed = freed[again:]
+        self._next += count - again
+        self.used += count
+        return np.concatenate((freed[:again], fresh))
+
+    def give_back(self, ids: Ids) -> None:
+        """Of those taken, these never were in the tables."""
+        self._freed = np.concatenate((self._freed, ids))
+        self.used -= len(ids)
 
     def graced(self) -> list[Dying]:
         """A grace period has passed since the last of the dying was deleted; answers them."""

@@ -7,23 +7,31 @@ sets, the first deadline, and the membership that remains after it. A class is a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import numpy.typing as npt
 
 from xdpfw.model.errors import MapFull
 from xdpfw.model.limits import MAX_CLASSES
-from xdpfw.policy.ops import NEVER, Ids, WriteMemberships
+from xdpfw.policy.claims import ABSENT
+from xdpfw.policy.ops import NEVER, Ids, Op, WriteMemberships, WritePolicy, WriteVectors
 from xdpfw.policy.sets import Sets
 
 Combination = tuple[tuple[int, int], ...]
+Make = Callable[[], list[int]]
+Call = Callable[[Make], list[int]]
+"""Numbers are handed out in one thread; who works in another has them made through this."""
 
-FEW = 1024
-"""Distinct values."""
+FEW = 8
+"""So many distinct values are found one by one, which among very many codes is faster than sorting them."""
 
 QUARTER = 250_000_000
 """Deadlines are rounded up to 0.25 s, so that few distinct combinations exist."""
+
+
+def directly(make: Make) -> list[int]:
+    return make()
 
 
 def rounded(expires: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -34,14 +42,17 @@ def rounded(expires: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 def distinct_codes(codes: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Sorted distinct values and where each code is among them."""
-    if len(codes) and (codes[0] == codes).all():
+    found: list[int] = []
+    rest = codes
+    while len(rest) and len(found) < FEW:
+        found.append(int(rest[0]))
+        rest = rest[rest != rest[0]]
+    if len(rest):
+        return np.unique(codes, return_inverse=True)
+    if len(found) < 2:
         return codes[:1], np.zeros(len(codes), np.int64)
-    # Few distinct values are found by hashing, and a search among few is faster than a sort of all.
-    found = np.unique(codes)
-    if len(found) > FEW:
-        found, inverse = np.unique(codes, return_inverse=True)
-        return found, inverse
-    return found, np.searchsorted(found, codes)
+    values = np.array(sorted(found))
+    return values, np.searchsorted(values, codes)
 
 
 def _after_first_deadline(combination: Combination) -> Combination:
@@ -156,14 +167,30 @@ class Memberships:
         """The sets of a membership: none of one that was swept while somebody was reading."""
         return frozenset(set_id for set_id, _ in self._combinations.get(number, ()))
 
-    def combine(self, own: Ids, cover: Ids) -> Ids:
+    def combine(self, own: Ids, cover: Ids, call: Call = directly) -> Ids:
         """Elementwise: in what either is in, of one set the later deadline."""
         found = np.where(own == 0, cover, own)
         both = np.flatnonzero((own != 0) & (cover != 0) & (own != cover))
         if len(both):
             pairs, inverse = distinct_codes(own[both].astype(np.int64) << 32 | cover[both])
-            found[both] = np.array([self._combined(pair) for pair in pairs.tolist()], np.uint32)[inverse]
+            numbers = call(lambda: [self._combined(pair) for pair in pairs.tolist()])
+            found[both] = np.array(numbers, np.uint32)[inverse]
         return found
+
+    def moved(self, own: Ids, set_id: int, until: npt.NDArray[np.int64], call: Call = directly) -> Ids:
+        """Elementwise: in the same sets, but in this one until another time (wall ns; ABSENT: not at all)."""
+        times, time_of = distinct_codes(np.where(until == ABSENT, ABSENT, rounded(until)))
+        pairs, pair_of = distinct_codes(own.astype(np.int64) * len(times) + time_of)
+        deadlines = times.tolist()
+
+        def make() -> list[int]:
+            return [self._moved(pair // len(times), set_id, deadlines[pair % len(times)]) for pair in pairs.tolist()]
+
+        return np.array(call(make), np.uint32)[pair_of]
+
+    def _moved(self, own: int, set_id: int, deadline: int) -> int:
+        others = [pair for pair in self._combinations[own] if pair[0] != set_id]
+        return self.intern(tuple(sorted([*others, *[(set_id, deadline)] * (deadline != ABSENT)])))
 
     def _combined(self, pair: int) -> int:
         found = self._pairs.get(pair)
@@ -187,10 +214,13 @@ class Memberships:
         numbers, classes, nexts = table[:, :3].T.astype(np.uint32)
         return WriteMemberships(numbers, classes, nexts, table[:, 3])
 
-    def written(self) -> None:
-        """What was pending is in the tables now."""
-        self._unwritten.clear()
-        self.new_classes.clear()
+    def written(self, ops: Iterable[Op]) -> None:
+        """These operations were performed."""
+        kinds = {type(op) for op in ops}
+        if WriteMemberships in kinds:
+            self._unwritten.clear()
+        if kinds & {WritePolicy, WriteVectors}:
+            self.new_classes.clear()
 
     def sweep(self, used: Iterable[int]) -> None:
         """Forget what is neither in `used` nor remains of it. A grace period must pass before the next write."""

@@ -15,9 +15,10 @@ from xdpfw.policy.sets import Sets
 
 def overlap(sets: Sets, one: str, other: str) -> Prefix | None:
     """An entry of set `one` that shares addresses with set `other`, or None. Vectorised; sorted arrays throughout."""
-    for family in FAMILIES:
+    counts = sets.count(one), sets.count(other)
+    for family in (family for family in FAMILIES if counts[0][family] and counts[1][family]):
         a, b = _all_keys(sets, one, family), _all_keys(sets, other, family)
-        if len(a) and len(b) and (found := _first_overlap(a, b)) is not None:
+        if (found := _first_overlap(a, b)) is not None:
             return keys.prefix_of(family, found)
     return None
 

@@ -17,15 +17,12 @@ from xdpfw.policy import claims as c
 from xdpfw.policy import edits
 from xdpfw.policy import keys as k
 from xdpfw.policy.bulk import Bulk
-from xdpfw.policy.bulk_claims import rows_of
-from xdpfw.policy.claims import CLAIM
+from xdpfw.policy.claims import ABSENT, CLAIM, Times
 from xdpfw.policy.edits import TableEdit
 from xdpfw.policy.ops import NEVER, Keys
+from xdpfw.policy.replacement import Replacement
 from xdpfw.policy.strings import Strings
 from xdpfw.policy.table import Records, SortedTable
-
-BULK_ROWS = 50_000
-"""A change of more rows than this is told to the store as a table that changed as a whole."""
 
 ORIGINS, COMMENTS = 0xFFFF, 1 << 32
 """Numbers for distinct origins and comments. No claim key ends in 0xffff: it stands behind all claims on its prefix."""
@@ -47,7 +44,8 @@ class SetInfo:
 class Edit:
     """A change of the sets, not yet in force.
 
-    `touched`: prefixes whose presence or effective expiry in some set differs (what the compiler must look at).
+    `touched`: prefixes whose presence or effective expiry in some set differs (what the compiler must look at). If that
+    is one set alone, `of` is its id and `until` says for each touched prefix when it leaves the set (ABSENT: it has).
     Counts are of distinct prefixes: `added` were not in the set; `kept` were, and are named by the change; of these
     `refreshed` had a claim that changed; `removed` are in the set no more; `total` is the set's size afterwards.
     For the store: `rows` claims written and `gone` claim keys removed, per (set id, family); `bulk` tables that
@@ -57,6 +55,8 @@ class Edit:
 
     sets: Sets
     touched: dict[Family, Keys]
+    of: int | None = None
+    until: Mapping[Family, Times] = field(default_factory=dict)
     added: int = 0
     refreshed: int = 0
     removed: int = 0
@@ -150,7 +150,8 @@ class Sets:
             counts={table: count for table, count in self.counts.items() if table[0] != info.id},
         )
         edit = _definition(without, removed=self.total(name), dropped=(info.id,))
-        return replace(edit, touched=touched)
+        until = {family: np.full(len(keys), ABSENT, np.int64) for family, keys in touched.items()}
+        return replace(edit, touched=touched, of=info.id, until=until)
 
     # writes
 
@@ -187,7 +188,7 @@ class Sets:
         def change(family: Family, table: SortedTable) -> TableEdit:
             return edits.apply(table, rows[family], gone[family], longest=longest)
 
-        return self._edited(set_id, change)
+        return self.edited(set_id, change)
 
     def replace(
         self,
@@ -200,26 +201,14 @@ class Sets:
         expires: int = NEVER,
         comment: str = "",
     ) -> Edit:
-        """The bulk instead of what is there: of `origin` (whose claims they all become), or of all.
-
-        `base`: the sets when the request began; claims written to the set since then stay. `expires` and `comment`
-        are for rows that say none.
-        """
-        set_id = self.info(name).id
-        only = None if origin is None else self.origins.intern(origin)
-        rows = rows_of(bulk, self.origins, self.comments, only=only, now=now, expires=expires, comment=comment)
-        base_id = base.defined[name].id if name in base.defined else None
-
-        def change(family: Family, table: SortedTable) -> TableEdit:
-            since = base.table(set_id, family) if base_id == set_id else SortedTable.empty(CLAIM[family])
-            return edits.replaced(table, rows[family], only, since)
-
-        return self._edited(set_id, change)
+        """The bulk instead of what is there, as `Replacement` says."""
+        made = Replacement(name, bulk, origin=origin, now=now, base=base, expires=expires, comment=comment)
+        return made.edit(self)
 
     def expire(self, now: int) -> Edit:
         """Without the claims whose time has come, in all sets."""
         none = {family: np.empty(0, CLAIM[family]) for family in FAMILIES}
-        return self._edited(
+        return self.edited(
             None, lambda family, table: edits.apply(table, none[family], table.expiring(now)["key"], longest=False)
         )
 
@@ -231,7 +220,7 @@ class Sets:
             rows["expires"] += delta_ns
             return edits.apply(table, rows, rows["key"][:0], longest=False)
 
-        return self._edited(None, moved)
+        return self.edited(None, moved)
 
     # queries
 
@@ -350,7 +339,7 @@ class Sets:
             raise c.absent(name, missing, origin)
         return found
 
-    def _edited(self, only: int | None, change: Callable[[Family, SortedTable], TableEdit]) -> Edit:
+    def edited(self, only: int | None, change: Callable[[Family, SortedTable], TableEdit]) -> Edit:
         """An edit of one set, or of all that have entries, from the changes of its tables."""
         affected = list(self.tables) if only is None else [(only, family) for family in FAMILIES]
         edits = {table: change(table[1], self.table(*table)) for table in affected}
@@ -365,7 +354,7 @@ class Sets:
                 tables={table: rows for table, rows in tables.items() if len(rows)},
                 counts={**self.counts, **counts},
             )
-        bulk = frozenset(t for t, edit in changed.items() if len(edit.rows) + len(edit.gone) > BULK_ROWS)
+        bulk = frozenset(table for table, edit in changed.items() if edit.bulk)
         touched = {
             family: k.union(k.empty(family), *(edit.touched for table, edit in changed.items() if table[1] == family))
             for family in FAMILIES
@@ -373,6 +362,8 @@ class Sets:
         return Edit(
             sets=sets,
             touched=touched,
+            of=only,
+            until={table[1]: edit.until for table, edit in edits.items()} if only is not None else {},
             added=sum(edit.added for edit in edits.values()),
             refreshed=sum(edit.refreshed for edit in edits.values()),
             removed=sum(edit.removed for edit in edits.values()),
@@ -383,6 +374,12 @@ class Sets:
             gone={table: edit.gone for table, edit in changed.items() if table not in bulk},
             bulk=bulk,
         )
+
+
+def differing(one: Sets, other: Sets, family: Family) -> Keys:
+    """Prefixes with claims that are in one of two versions alone; what both share is not looked at."""
+    numbers = {info.id for sets in (one, other) for info in sets.infos()}
+    return k.union(k.empty(family), *(c.differing(one.table(n, family), other.table(n, family)) for n in numbers))
 
 
 def _definition(sets: Sets, *, total: int = 0, removed: int = 0, dropped: tuple[int, ...] = ()) -> Edit:

@@ -24,6 +24,9 @@ _Digest = tuple[Keys, npt.NDArray[np.int64]]
 """First key and least `expires` of each block."""
 
 BLOCK_ROWS = 2048
+WIDE = 8
+"""What concerns more than one in so many of a table's rows is done by passing over all of them."""
+
 SMALL_BLOCK = BLOCK_ROWS // 8
 """A block below this is joined with its neighbour when a change comes by."""
 
@@ -51,6 +54,10 @@ class SortedTable:
 
     def __len__(self) -> int:
         return self._count
+
+    def is_wide(self, count: int) -> bool:
+        """Whether so many rows are better looked at by passing over all."""
+        return count * WIDE > len(self)
 
     def blocks(self) -> Iterator[Records]:
         return iter(self._blocks)

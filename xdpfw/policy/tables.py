@@ -28,7 +28,7 @@ from xdpfw.policy.ops import (
     WritePolicy,
     WriteVectors,
 )
-from xdpfw.policy.plan import NO_IDS, Change, Outcome, Plan
+from xdpfw.policy.plan import NO_IDS, Change, Outcome, Piece, Plan
 from xdpfw.policy.sets import Sets
 
 ENOUGH_DEAD = 256
@@ -54,6 +54,9 @@ class Tables:
         """What leaves of adopted tables hold in force; nothing is known of the other generation."""
         self._value[ids] = memberships
         self._stale = self._union(self._stale, ids)
+
+    def announced(self, piece: Piece) -> None:
+        self._value[piece.leaves] = piece.covers
 
     def assemble(
         self,
@@ -97,6 +100,16 @@ class Tables:
             ),
         )
 
+    def announce(self, pieces: Sequence[Piece]) -> Plan:
+        """Operations for new prefixes that hold what covers them today."""
+        unsafe = any(piece.family in self._hosts_deleted and k.is_host(piece.keys).any() for piece in pieces)
+        ids = np.concatenate([piece.leaves for piece in pieces])
+        covers = np.concatenate([piece.covers for piece in pieces])
+        ops: list[Op] = [Grace()] * unsafe
+        ops += (WriteLeaves(generation, ids, covers) for generation in (1 - self.generation, self.generation))
+        ops += (InsertPrefixes(piece.family, piece.keys, piece.leaves) for piece in pieces)
+        return Plan(tuple(ops), Outcome(announced=tuple(pieces), graced=unsafe))
+
     def _before(self, changes: Sequence[Change], memberships: Memberships, leaves: Leaves, reclaimed: Ids) -> list[Op]:
         """Waiting and clearing that has to come before ids and hash elements are used again."""
         inserted = {change.family for change in changes if k.is_host(change.inserted).any()}
@@ -113,7 +126,7 @@ class Tables:
         """A change that packets see in one place at most."""
         yield from self._new_vectors(sets, policy, memberships)
         for change in changes:
-            ids, values = change.moved(gone=False)
+            ids, values = change.moved_to_stay
             if len(ids):
                 yield WriteLeaves(1 - self.generation, ids, values)
                 yield WriteLeaves(self.generation, ids, values)
@@ -133,7 +146,7 @@ class Tables:
         if len(new):
             yield WriteLeaves(self.generation, new, np.concatenate([change.today for change in changes]))
             yield from _inserts(changes)
-        moved = [change.moved(gone=True) for change in changes]
+        moved = [change.moved for change in changes]
         ids = np.concatenate([NO_IDS, *(part for part, _ in moved)])
         values = np.concatenate([NO_IDS, *(part for _, part in moved)])
         behind = self._without(self._stale, ids)
@@ -152,7 +165,7 @@ class Tables:
 
     def commit(self, plan: Plan) -> None:
         done = plan.outcome
-        moved = [change.moved(gone=True) for change in done.changes]
+        moved = [change.moved for change in done.changes]
         ids = np.concatenate([NO_IDS, *(part for part, _ in moved)])
         if len(ids):
             self._value[ids] = np.concatenate([part for _, part in moved])

@@ -8,7 +8,7 @@ is what its leaf holds. A change looks at the prefixes that it touches and at wh
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from xdpfw.model.prefix import FAMILIES, Family
 from xdpfw.policy import claims as c
 from xdpfw.policy import keys as k
 from xdpfw.policy.keys import Flags, Index
-from xdpfw.policy.memberships import Combination, Memberships, distinct_codes, rounded
+from xdpfw.policy.memberships import Call, Combination, Memberships, directly, distinct_codes, rounded
 from xdpfw.policy.ops import Ids, Keys
 from xdpfw.policy.sets import Sets
 from xdpfw.policy.table import Records, SortedTable
@@ -76,30 +76,77 @@ class Region:
         moved: Flags = self.there & (self.cover != self.new_cover)
         return moved
 
-    def updated(self, table: SortedTable, leaves: Ids) -> SortedTable:
-        """The universe after the change; `leaves` are the ids of the added rows."""
-        kept = ~self.gone
-        moved = self.changed | (self.own != self.new_own) | (self.above != self.old_above)
-        written = kept & (moved | self.added)
-        rows = np.empty(len(self.keys), NODE[self.family])
-        rows["key"], rows["leaf"], rows["own"] = self.keys, self.leaf, self.new_own
-        rows["cover"], rows["above"] = self.new_cover, self.above
-        rows["leaf"][self.added] = leaves
-        if np.count_nonzero(self.there) == len(table):
-            return SortedTable.of(rows[kept])
-        return table.merge(rows[written], self.keys[self.gone])
+    @property
+    def differing(self) -> Flags:
+        """What is not as it was, in whatever way."""
+        owned: Flags = (self.own != self.new_own) | (self.above != self.old_above)
+        return owned | self.changed | self.added | self.gone
+
+    def updated(self, table: SortedTable, leaves: Ids, *, alone: bool = True) -> SortedTable:
+        """The universe after the change; `leaves` are the ids of the added rows. `alone`: nothing else of it changes
+        at the same time."""
+        moved = self.differing
+        if alone and np.count_nonzero(self.there) == len(table) and table.is_wide(int(np.count_nonzero(moved))):
+            return SortedTable.of(self._rows(leaves, ~self.gone))
+        return table.merge(self._rows(leaves, moved & ~self.gone), self.keys[self.gone])
+
+    def _rows(self, leaves: Ids, which: Flags) -> Records:
+        at = slice(None) if which.all() else np.flatnonzero(which)
+        ids = self.leaf.copy()
+        ids[self.added] = leaves
+        rows = np.empty(len(self.keys) if isinstance(at, slice) else len(at), NODE[self.family])
+        rows["key"], rows["leaf"], rows["own"] = self.keys[at], ids[at], self.new_own[at]
+        rows["cover"], rows["above"] = self.new_cover[at], self.above[at]
+        return rows
+
+    def announced(self, leaves: Ids) -> Region:
+        """The same change once the added prefixes are in the tables, as leaves that hold what covers them."""
+        ids = self.leaf.copy()
+        ids[self.added] = leaves
+        return replace(self, leaf=ids, there=np.ones(len(ids), np.bool_), old_above=self.above)
+
+    def trees_of(self, rows: Index) -> Index:
+        """All rows of the trees that some sorted rows are in."""
+        if len(self.levels) < 2 or not len(rows):
+            return rows
+        tree = np.cumsum(self.is_root) - 1
+        chosen = np.zeros(len(self.levels[0][0]), np.bool_)
+        chosen[tree[rows]] = True
+        return np.flatnonzero(chosen[tree])
+
+    def unchanged(self, rows: Index) -> Region:
+        """The same change, but these rows stay as they are."""
+        new_own, new_cover = self.new_own.copy(), self.new_cover.copy()
+        above, gone = self.above.copy(), self.gone.copy()
+        new_own[rows], new_cover[rows], above[rows] = self.own[rows], self.cover[rows], self.old_above[rows]
+        gone[rows] = False
+        return replace(self, new_own=new_own, new_cover=new_cover, above=above, gone=gone)
+
+    def only(self, rows: Index) -> Region:
+        """Some whole trees."""
+        if len(rows) == len(self.keys):
+            return self
+        place = np.full(len(self.keys), -1)
+        place[rows] = np.arange(len(rows))
+        levels = []
+        for here, parent in self.levels:
+            chosen = place[here] >= 0
+            if chosen.any():
+                levels.append((place[here[chosen]], np.where(parent[chosen] < 0, -1, place[parent[chosen]])))
+        columns = ("keys", "leaf", "own", "cover", "new_own", "new_cover", "there", "gone", "above", "old_above")
+        outer = self.outer_cover[place[self.levels[0][0]] >= 0]
+        return replace(self, levels=levels, outer_cover=outer, **{n: getattr(self, n).take(rows) for n in columns})
 
 
-def owns(sets: Sets, family: Family, keys: Keys, memberships: Memberships, *, every: bool = False) -> Ids:
-    """The membership of the claims exactly at each of the sorted keys. Raises MapFull. `every`: no other prefix is
-    claimed."""
+def owns(sets: Sets, family: Family, keys: Keys, memberships: Memberships, call: Call = directly) -> Ids:
+    """The membership of the claims exactly at each of the sorted keys. Raises MapFull."""
     code = np.zeros(len(keys), np.int64)
     made: list[Combination] = [()]
     for set_id in sorted(info.id for info in sets.infos()):
         if (set_id, family) not in sets.tables:
             continue
         table = sets.tables[set_id, family]
-        expires = c.effective(table.array() if every else c.on(table, keys), keys)
+        expires = c.until(table, keys)
         here = np.flatnonzero(expires != c.ABSENT)
         if not len(here):
             continue
@@ -109,7 +156,8 @@ def owns(sets: Sets, family: Family, keys: Keys, memberships: Memberships, *, ev
         deadlines = times.tolist()
         made += [(*made[pair // len(deadlines)], (set_id, deadlines[pair % len(deadlines)])) for pair in pairs.tolist()]
     used, code_of = distinct_codes(code)
-    return np.array([memberships.intern(made[number]) for number in used.tolist()], np.uint32)[code_of]
+    numbers = call(lambda: [memberships.intern(made[number]) for number in used.tolist()])
+    return np.array(numbers, np.uint32)[code_of]
 
 
 def around(table: SortedTable, keys: Keys) -> tuple[Records, Flags]:
@@ -146,27 +194,40 @@ def region(
     `delete`: keys that leave the universe. Keys that are not in it join it, whatever they own. Without `combine`,
     nobody owns the keys before and after: prefixes come and go, but nothing is covered by anything else.
     """
+    if table.is_wide(len(keys)):
+        return wide(table, family, keys, lambda _: new_own, delete, combine)
     roots = k.outermost(keys)
     rows, begin, end = table.spans(roots, k.last_keys(roots))
     old = rows[k.ranges(begin, end)]
     outer, found = around(table, roots)
     outer_cover = np.where(found, outer["cover"], np.uint32(0))
     outer_length = np.where(found, k.lengths(outer["key"]), np.uint8(NOTHING))
-    return _resolved(family, old, keys, new_own, delete, combine, outer_cover, outer_length)
+    merged = k.together(np.ascontiguousarray(old["key"]), keys)
+    return _resolved(family, old, merged, new_own, delete, combine, outer_cover, outer_length)
 
 
-def whole(table: SortedTable, family: Family, new_own: Ids, combine: Combine) -> Region:
-    """The region of a change that gives every prefix of the universe another owner."""
+def wide(
+    table: SortedTable,
+    family: Family,
+    keys: Keys,
+    new_own: Callable[[Ids], Ids],
+    delete: Flags,
+    combine: Combine | None,
+) -> Region:
+    """The region of a change of these sorted keys, looked at as one of the whole universe. `new_own`: who owns the
+    keys after the change, from who does before."""
     old = table.array()
-    keys = np.ascontiguousarray(old["key"])
+    merged = k.together(np.ascontiguousarray(old["key"]), keys)
+    own = np.zeros(len(keys), np.uint32)
+    own[merged.common] = old["own"][merged.among[merged.common]]
     nothing = np.uint32(0), np.uint8(NOTHING)
-    return _resolved(family, old, keys, new_own, np.zeros(len(keys), np.bool_), combine, *map(np.asarray, nothing))
+    return _resolved(family, old, merged, new_own(own), delete, combine, *map(np.asarray, nothing))
 
 
 def _resolved(
     family: Family,
     old: Records,
-    keys: Keys,
+    merged: k.Together,
     new_own: Ids,
     delete: Flags,
     combine: Combine | None,
@@ -174,18 +235,18 @@ def _resolved(
     outer_length: npt.NDArray[np.uint8],
 ) -> Region:
     """Old rows and touched keys of a region, with what is around each of its roots."""
-    every, at_old, at_keys = _together(old["key"], keys)
+    every = merged.keys
     size = len(every)
     columns = {name: np.zeros(size, np.uint32) for name in ("leaf", "own", "cover")}
     for name, column in columns.items():
-        column[at_old] = old[name]
+        column[merged.first] = old[name]
     there, gone = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
-    there[at_old] = True
-    gone[at_keys] = delete
+    there[merged.first] = True
+    gone[merged.second] = delete
     own_after = columns["own"].copy()
-    own_after[at_keys] = new_own
+    own_after[merged.second] = new_own
     old_above = np.full(size, NOTHING, np.uint8)
-    old_above[at_old] = old["above"]
+    old_above[merged.first] = old["above"]
     cover_after, above = np.zeros(size, np.uint32), np.full(size, NOTHING, np.uint8)
     lengths, levels = k.lengths(every), k.levels(k.subtree_ends(every))
     outer_cover = np.broadcast_to(outer_cover, len(levels[0][0]))
@@ -202,13 +263,3 @@ def _resolved(
         family, every, **columns, new_own=own_after, new_cover=cover_after, there=there, gone=gone,
         above=above, old_above=old_above, levels=levels, outer_cover=outer_cover,
     )  # fmt: skip
-
-
-def _together(old: Keys, keys: Keys) -> tuple[Keys, Index | slice, Index | slice]:
-    """Sorted union of sorted keys, and where both are in it."""
-    if not len(old):
-        return keys, slice(0), slice(None)
-    if len(old) == len(keys) and (old == keys).all():
-        return keys, slice(None), slice(None)
-    every = k.union(old, keys)
-    return every, k.search(every, old), k.search(every, keys)

@@ -20,6 +20,7 @@ from xdpfw.policy.compiler import Compiler
 from xdpfw.policy.rows import features_of
 from xdpfw.policy.sets import Sets
 from xdpfw.service.guards import Guards
+from xdpfw.service.reading import Readers
 from xdpfw.store.port import Saved, Store, StoredChange
 from xdpfw.traffic import Traffic
 from xdpfw.versions import Versions
@@ -58,6 +59,7 @@ class Core:
         self.hub = Hub(self.clock)
         self.guards = Guards(kernel, self.clock, tuple(management), protect_ssh=protect_ssh)
         self.operation: OperationView | None = None
+        self.readers = Readers()
         self._hold = hold
         self._after_long = after_long
         self.warnings: list[str] = []
@@ -158,4 +160,5 @@ class Core:
             idle = not self._interfaces.desired and not self._interfaces.attached
             async with self._writer.lock:
                 await asyncio.to_thread(self.kernel.stop, detach or idle)
+        self.readers.close()
         self.store.close()

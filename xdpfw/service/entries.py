@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Literal
 
 from xdpfw.clock import SECOND, from_datetime, to_datetime
 from xdpfw.effects import effect_of
@@ -16,19 +15,19 @@ from xdpfw.model.policy import Claim, Entry
 from xdpfw.model.prefix import Prefix
 from xdpfw.model.requests import WriteOptions
 from xdpfw.model.views import Count, EntriesWritten, EntryPage, EntryView, OperationView
-from xdpfw.policy.bulk import Bulk, parse_json, parse_ndjson, parse_text
+from xdpfw.policy.bulk import Bulk
 from xdpfw.policy.guard import shrunk, whole_family
 from xdpfw.policy.keys import texts
 from xdpfw.policy.ops import NEVER
+from xdpfw.policy.replacement import Replacement
 from xdpfw.policy.sets import Edit, Sets
 from xdpfw.service.core import Core
 from xdpfw.service.present import entry_view
+from xdpfw.service.reading import Form
 from xdpfw.versions import check_match
 from xdpfw.writer import LONG, State
 
 PAGE = 5_000
-
-Form = Literal["text", "json", "ndjson"]
 
 
 class EntryUseCases(Core):
@@ -152,17 +151,23 @@ class EntryUseCases(Core):
             return await self._write_long(name, make, opts, about=about)
         return await self._write(name, make, opts, tag=lambda: self.etag(f"sets/{name}/entries"), about=about)
 
+    async def read_list(self, chunks: AsyncIterator[bytes], form: Form, *, skip_invalid: bool = False) -> Bulk:
+        """A list that arrives, of which more is not known yet. Raises InvalidInput for lines that are no prefixes, and
+        Unreadable when it is not of that form at all."""
+        bulk = await self.readers.read(chunks, form, self.clock.wall(), skip_invalid=skip_invalid)
+        if bulk.faults:
+            raise InvalidInput(f"{bulk.invalid} of the lines cannot be used; nothing was changed", bulk.faults)
+        return bulk
+
     async def replace_entries(
         self,
         name: str,
-        body: bytes,
-        form: Form,
+        bulk: Bulk,
         *,
         origin: str | None,
         ttl: int | None,
         expires_at: datetime | None = None,
         comment: str = "",
-        skip_invalid: bool = False,
         base: Sets | None = None,
         opts: WriteOptions,
     ) -> EntriesWritten:
@@ -172,22 +177,17 @@ class EntryUseCases(Core):
         base.info(name)
         now = self.clock.wall()
         expires = self._expiry(ttl, expires_at, now)
-        bulk = await asyncio.to_thread(parse, body, form, now, skip_invalid=skip_invalid)
-        if bulk.faults:
-            raise InvalidInput(f"{bulk.invalid} of the lines cannot be used; nothing was changed", bulk.faults)
-
-        def make(state: State) -> Edit:
-            return state.sets.replace(
-                name,
-                bulk,
-                origin=origin,
-                now=now,
-                base=base,
-                expires=NEVER if expires is None else expires,
-                comment=comment,
-            )
-
-        written = await self._write_long(name, make, opts, whole=True)
+        replacement = await asyncio.to_thread(
+            Replacement,
+            name,
+            bulk,
+            origin=origin,
+            now=now,
+            base=base,
+            expires=NEVER if expires is None else expires,
+            comment=comment,
+        )
+        written = await self._write_long(name, lambda state: replacement.edit(state.sets), opts, whole=True)
         skipped = [{"pointer": fault.pointer, "detail": fault.detail} for fault in bulk.skipped]
         return replace(written, skipped=skipped)
 
@@ -306,11 +306,3 @@ class EntryUseCases(Core):
         if expires <= now:
             raise InvalidInput(f"expires_at {expires_at.isoformat()} is in the past")
         return expires
-
-
-def parse(body: bytes, form: Form, now: int, *, skip_invalid: bool) -> Bulk:
-    """Raises Unreadable when the body is not of that form at all."""
-    if form == "text":
-        return parse_text(body, skip_invalid=skip_invalid)
-    reader = parse_json if form == "json" else parse_ndjson
-    return reader(body, now=now, skip_invalid=skip_invalid)

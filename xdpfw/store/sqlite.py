@@ -32,7 +32,8 @@ from xdpfw.model.rule import Mode, Slots
 from xdpfw.model.rule_form import parse_rules
 from xdpfw.model.rule_show import show_rule
 from xdpfw.policy.claims import CLAIM
-from xdpfw.policy.sets import BULK_ROWS, Edit, SetInfo, Sets
+from xdpfw.policy.edits import BULK_ROWS
+from xdpfw.policy.sets import Edit, SetInfo, Sets
 from xdpfw.policy.strings import Strings
 from xdpfw.policy.table import Records, SortedTable
 from xdpfw.store.packing import pack, pack_bases, slices, unpack, unpack_bases
