@@ -49,6 +49,7 @@ class TopApp(App[int]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+c", "interrupt", priority=True),
         Binding("ctrl+z", "suspend_process", priority=True),
+        Binding("ctrl+l", "redraw", priority=True),
     ]
 
     def __init__(self, model: Model, client: Callable[[], Client]) -> None:
@@ -66,6 +67,8 @@ class TopApp(App[int]):
         deeds = Deeds(self._client, self._later, self._say)
         self.desk = Desk(self.model, deeds, lambda: self.exit(DONE))
         self.set_interval(1.0, self.paint)
+        # The terminal has forgotten what stood there.
+        self.app_resume_signal.subscribe(self, lambda _: self.action_redraw())
 
     def on_unmount(self) -> None:
         if self.desk is not None:
@@ -104,6 +107,10 @@ class TopApp(App[int]):
 
     def on_resize(self) -> None:
         self.call_after_refresh(self.paint)
+
+    def action_redraw(self) -> None:
+        for lines in (self._head, self._body, self._bottom):
+            lines.refresh()
 
     def paint(self) -> None:
         """Show what there is now; only lines that changed are written."""

@@ -173,6 +173,28 @@ def test_only_lines_that_changed_are_written_again(daemon: Canned, talking: Talk
     run(test)
 
 
+@pytest.mark.parametrize("how", ["resumed", "ctrl+l"])
+def test_all_is_written_again_where_the_terminal_has_forgotten_it(daemon: Canned, talking: Talking, how: str) -> None:
+    async def test() -> None:
+        async with showing(daemon) as shown:
+            whole: list[str | None] = []
+            for lines in shown.app.query(Lines):
+                refresh = lines.refresh
+
+                def spy(*regions: Region, lines: Lines = lines, refresh: Any = refresh, **more: Any) -> Any:
+                    whole.extend([lines.id] * (not regions))
+                    return refresh(*regions, **more)
+
+                lines.refresh = spy  # type: ignore[method-assign]
+            if how == "resumed":
+                shown.app.app_resume_signal.publish(shown.app)
+            else:
+                await shown.press(how)
+            await shown.until(lambda: {"head", "body", "bottom"} <= set(whole), "all of it")
+
+    run(test)
+
+
 def test_pasted_text_goes_where_text_is_typed_and_nowhere_else(daemon: Canned, talking: Talking) -> None:
     async def test() -> None:
         async with showing(daemon) as shown:
