@@ -22,7 +22,7 @@ from cli.live.pages import AddressPage, HelpPage
 from cli.live.questions import ADDRESS_EVERY, EVERY, SITUATION_EVERY, Ask, AskAddress, AskPast, AskSituation
 from cli.live.reading import Document, Past, Reading, Situation, Talker
 from cli.live.rows import COLUMNS
-from cli.live.text import Hints, Line, Span, fit, hints, width_of, wrap
+from cli.live.text import Hints, Line, Span, fit, hints, short, width_of, wrap
 
 MESSAGE_LINES = 3
 MESSAGE_SECONDS = 12.0
@@ -256,7 +256,7 @@ class Desk:
         if self.log is not None:
             share = max(3, 2 * height // 5)
             style = "sorted" if self._log_scrolls else "title"
-            events = [[(fit("events", width), style)], *self.log.lines(width, share - 1)]
+            events = [[(fit(self._events_title(), width), style)], *self.log.lines(width, share - 1)]
             events += [[] for _ in range(share - len(events))]
             height -= share
         self.model.height = max(1, height - 1)
@@ -268,6 +268,13 @@ class Desk:
         if events:
             lines = [*lines[:height], *([] for _ in range(height - len(lines))), *events]
         return lines, cursor
+
+    def _events_title(self) -> str:
+        counted = self.model.situation.events
+        if not counted or not any(counted):
+            return "events"
+        lost, limited = map(short, counted)
+        return f"events · lost {lost}, beyond the bounds {limited}, since the daemon began"
 
     def bottom(self, width: int) -> list[Line]:
         """A message, or what the table does not show; then the keys."""

@@ -22,23 +22,24 @@ AGAIN = 2.0
 
 
 def line_of(event: Document, width: int) -> Line:
-    """`12:03:04 drop lan1     192.0.2.1:1234 → 198.51.100.2:80    udp   60 B    rule:block`."""
+    """`12:03:04 drop lan1   192.0.2.1:1234 → 198.51.100.2:80  udp    60 B    rule:block`. What passes only because
+    it is monitored is marked by its colour and a star."""
 
     def said(name: str) -> str:
         value = event.get(name)
         return "" if value is None else str(value)
 
     wide = width >= _WIDE
-    verdict = said("verdict")
+    verdict = said("verdict") + ("*" if event.get("monitored") else "")
     why = f"rule:{said('rule')}" if said("rule") else said("reason")
     between = f"{_end(event, 'source')} → {_end(event, 'destination')}"
     size = f"{said('length')} B" if said("length") else ""
     return [
         (fit(clock(said("time")), 12 if wide else 8, ellipsis="") + " ", "dim"),
-        (fit(verdict, 5), {"drop": "dropped", "pass": "passed"}.get(verdict, "")),
+        (fit(verdict, 6), {"drop": "dropped", "pass": "passed", "pass*": "warning"}.get(verdict, "")),
         (fit(said("interface"), 9 if wide else 6) + " ", ""),
         (fit(between, max(len(between), 60 if wide else 33)), ""),
-        (f" {fit(said('protocol'), 6)} {fit(size, 7)} ", ""),
+        (f" {fit(said('protocol'), 6)} {fit(size, 6)} ", ""),
         (fit(why, max(len(why), 10)), "dim"),
     ]
 

@@ -117,13 +117,15 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """`notes`: what people should know first."""
+    """`notes`: what people should know first. `events`: how many were lost because they came too fast, and how many
+    were beyond the bounds; None where the daemon has no events."""
 
     links: tuple[Link, ...] = ()
     revision: int = 0
     default: str = "pass"
     mode: str = "enforce"
     notes: tuple[str, ...] = ()
+    events: tuple[int, int] | None = None
 
     @property
     def attached(self) -> tuple[str, ...]:
@@ -137,7 +139,9 @@ class Situation:
             share = f" {100 * operation['done'] // operation['total']} %" if operation["total"] else ""
             notes.append(f"running: {operation['kind']}{share}")
         links = tuple(Link.of(item) for item in status["interfaces"])
-        return cls(links, status["revision"], policy["default"], policy["mode"], tuple(notes))
+        counted = status.get("events")
+        events = (sum(counted["lost"]), sum(counted["limited"])) if counted else None
+        return cls(links, status["revision"], policy["default"], policy["mode"], tuple(notes), events)
 
 
 @dataclass(frozen=True, slots=True)

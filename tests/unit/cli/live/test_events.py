@@ -38,6 +38,12 @@ def test_what_is_missing_is_left_out_and_nothing_steers_the_terminal() -> None:
     assert "\x1b" not in line
 
 
+def test_what_passes_only_because_it_is_monitored_is_marked() -> None:
+    line = line_of(EVENT | {"verdict": "pass", "monitored": True}, 80)
+    assert ("pass* ", "warning") in line
+    assert ("pass  ", "passed") in line_of(EVENT | {"verdict": "pass", "monitored": False}, 80)
+
+
 def shown(log: EventLog, height: int) -> list[int]:
     return [int(text(line).split(" B")[0].split()[-1]) for line in log.lines(80, height)]
 

@@ -216,11 +216,12 @@ def test_e_shows_events_and_tab_lets_them_be_scrolled(daemon: Canned, talking: T
         for n in range(1000, 1100)
     )
     daemon.tells["GET", "/events"] = Told(text=events.encode(), headers={"Content-Type": "text/event-stream"})
+    talking.status = talking.status | {"events": {"watchers": 1, "lost": [2, 3], "limited": [0, 40_000]}}
 
     async def test() -> None:
         async with showing(daemon, View("eth0", filter="198.51.100.0/24")) as shown:
             await shown.press("e")
-            await shown.shows("198.51.100.7 → 192.0.2.9", "1099 B")
+            await shown.shows("198.51.100.7 → 192.0.2.9", "1099 B", "lost 5, beyond the bounds 40.0k")
             assert talking.asked("/events") == {"interface": "eth0", "within": "198.51.100.0/24"}
             await shown.press("tab", "home")
             await shown.shows("1000 B")
