@@ -115,7 +115,7 @@ async def showing(
         shown = Shown(app, cast("Pilot[int]", pilot))
         await shown.until(lambda: app.model.reading is not None or app.model.trouble is not None, "the first answer")
         await shown.until(lambda: app.model.situation.revision or app.model.trouble, "the first status")
-        await shown.until(lambda: shown.lines("head"), "the first page")
+        app.paint()
         yield shown
 
 
