@@ -66,17 +66,22 @@ static __always_inline void count_rule(const struct packet *packet, __u32 cause,
 	counts->bytes += packet->frame_length;
 }
 
-/* A rule in monitor mode counts what it would have decided; the frame itself counts under what did. */
-static __always_inline void count_monitored(const struct packet *packet, __u32 cause, __u32 cpu)
+/*
+ * A rule in monitor mode counts what it would have decided, a limit what exceeds it; the frame itself counts under what
+ * did.
+ */
+static __always_inline void count_monitored(const struct packet *packet, const struct decision *decision, __u32 cpu)
 {
-	__u32 index = cpu * CAUSES + cause;
+	__u32 index = cpu * CAUSES + decision->monitored_cause;
 	struct tally *counts = tally.lookup(&index);
 
 	if (!counts)
 		return;
+	count_rule(packet, decision->monitored_cause, cpu);
+	if (LIMITS && decision->within)
+		return;
 	counts->monitored_packets++;
 	counts->monitored_bytes += packet->frame_length;
-	count_rule(packet, cause, cpu);
 }
 
 static __always_inline void account(const struct packet *packet, const struct decision *decision, __u32 cpu)
@@ -85,7 +90,7 @@ static __always_inline void account(const struct packet *packet, const struct de
 	if (decision->cause >= MAX_REASONS)
 		count_rule(packet, decision->cause, cpu);
 	if (MONITORED_RULES && decision->monitored_cause)
-		count_monitored(packet, decision->monitored_cause, cpu);
+		count_monitored(packet, decision, cpu);
 	if (decision->leaf)
 		count_leaf(packet, decision, cpu);
 	if (packet->version)

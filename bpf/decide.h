@@ -2,7 +2,9 @@
 /* From what is known about a packet to its verdict and the cause that it is counted under. */
 #pragma once
 
+#include "ban.h"
 #include "classify.h"
+#include "limit.h"
 #include "match.h"
 
 struct decision {
@@ -13,6 +15,8 @@ struct decision {
 	__u32 monitored_cause; /* MAX_REASONS + slot of the first rule in monitor mode that matched before, else 0 */
 	__u32 log_rate;  /* of the rule that logs this frame, else 0 */
 	__u32 log_cause; /* which one */
+	__u32 within;          /* that rule has a limit, and this packet does not exceed it */
+	__u32 banned_by;       /* MAX_REASONS + slot of the rule that banned the source, else 0 */
 	__u32 reserved;
 };
 
@@ -24,7 +28,7 @@ struct scratch {
 	struct packet packet;
 	struct decision decision;
 	struct matched found;
-	__u64 reserved[2];
+	__u64 reserved;
 };
 _Static_assert(sizeof(struct scratch) == 128, "struct scratch is two cache lines");
 
@@ -46,6 +50,47 @@ static __always_inline struct row *row_at(__u32 number, __u32 generation)
 	return number < NO_ROW ? row.lookup(&index) : 0;
 }
 
+/*
+ * Charge the limits of the rows that matched: of the one that decides, and of the one in monitor mode before it. What is
+ * only monitored bans nobody.
+ */
+static __always_inline void keep_limits(const struct packet *packet, const struct policy *policy,
+					const struct control *control, __u32 generation, struct scratch *frame)
+{
+	struct decision *decision = &frame->decision;
+	__u32 number, over;
+	struct row *limited;
+
+#ifndef TWIN
+#pragma clang loop unroll(disable)
+	for (int enforced = !MONITORED_RULES; enforced < 2; enforced++) {
+		number = enforced ? frame->found.row : frame->found.monitored;
+		limited = row_at(number, generation);
+		if (!limited || limited->action != ACTION_LIMIT)
+			continue;
+		over = over_limit(packet, number, limited->slot, generation, control, enforced && !policy->monitor);
+		if (enforced)
+			decision->drop = over;
+		else
+			decision->within = !over;
+	}
+#endif
+}
+
+/* A ban stands before the row that would decide: what stands behind it is not looked at. */
+static __always_inline int is_banned(const struct packet *packet, __u32 generation, struct scratch *frame)
+{
+	__u32 slot = 0, place = find_ban(packet, frame->found.row, generation, &slot);
+
+	if (place == NO_PLACE)
+		return 0;
+	frame->found.row = NO_ROW;
+	if (frame->found.monitored > place)
+		frame->found.monitored = NO_ROW;
+	frame->decision.banned_by = MAX_REASONS + slot;
+	return 1;
+}
+
 /* The rows come before a fault in the tail: what an address may do never depends on what follows the IP header. */
 static __always_inline void decide_by_rows(const struct packet *packet, const struct policy *policy,
 					   const struct control *control, __u32 generation,
@@ -60,6 +105,8 @@ static __always_inline void decide_by_rows(const struct packet *packet, const st
 	if (decision->leaf)
 		class = class_of_leaf(decision->leaf, generation, control);
 	match(packet, class, generation, control, found);
+	if (BANS && is_banned(packet, generation, frame))
+		decision->cause = REASON_BANNED;
 	if (MONITORED_RULES) {
 		first = row_at(found->monitored, generation);
 		if (first) {
@@ -76,6 +123,8 @@ static __always_inline void decide_by_rows(const struct packet *packet, const st
 			decision->log_cause = decision->cause;
 		}
 		decision->drop = first->action == ACTION_DROP;
+	} else if (decision->cause == REASON_BANNED) {
+		decision->drop = 1;
 	} else if (packet->tail_fault) {
 		decision->cause = packet->tail_fault;
 		decision->drop = 1;
@@ -83,6 +132,8 @@ static __always_inline void decide_by_rows(const struct packet *packet, const st
 		decision->cause = REASON_DEFAULT;
 		decision->drop = policy->default_drop;
 	}
+	if (LIMITS)
+		keep_limits(packet, policy, control, generation, frame);
 }
 
 static __always_inline void decide(const struct packet *packet, enum reason reason, struct scratch *frame)

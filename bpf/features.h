@@ -47,3 +47,9 @@
 #ifndef MONITORED_RULES
 #define MONITORED_RULES 0
 #endif
+#ifndef LIMITS /* rules with a limit */
+#define LIMITS 0
+#endif
+#ifndef BANS /* of sources that exceed one */
+#define BANS 0
+#endif

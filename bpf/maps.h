@@ -5,8 +5,9 @@
  * Declared here with one entry each: the loader creates the real ones (xdpfw/kernel/maps.py has sizes and flags) and
  * puts their descriptors into the compiled instructions. A test compares these records with xdpfw/kernel/layouts.py.
  *
- * Shared by all interfaces: control, hosts, tries, leaf, membership, policy, vector, value_vector, literals, row and the
- * counters of leaves and rules. One of its own for each interface: config, interface, tally, talkers.
+ * Shared by all interfaces: control, hosts, tries, leaf, membership, policy, vector, value_vector, literals, row, limits
+ * and bans with what belongs to them, and the counters of leaves and rules. One of its own for each interface: config,
+ * interface, tally, talkers.
  */
 #pragma once
 
@@ -21,7 +22,8 @@ struct control {
 	__u32 leaf_shards;   /* shards of leaf_counters; with fewer than CPUs, CPUs share them */
 	__u32 shared_shards; /* whether they do */
 	__u32 vectors;       /* records in each half of vector */
-	__u32 reserved[11];
+	__u32 limiter_sets;  /* records of limiter; a power of two */
+	__u32 reserved[10];
 };
 _Static_assert(sizeof(struct control) == 64, "struct control");
 
@@ -93,6 +95,7 @@ _Static_assert(sizeof(struct literal_key) == 24 && sizeof(struct literal) == 4, 
 enum action {
 	ACTION_PASS = 0,
 	ACTION_DROP = 1,
+	ACTION_LIMIT = 2,
 };
 
 /* What a row of the policy does, and where its rule is counted. */
@@ -109,6 +112,101 @@ struct rule_counter {
 	__u64 bytes;
 };
 _Static_assert(sizeof(struct rule_counter) == 16, "struct rule_counter");
+
+/*
+ * What a row's limit says, in units that spare the packet path every division: a packet or byte costs `cost` of them, and
+ * each tick of the clock brings `rate`. The clock is jiffies, or with `fine` one of 512 ns.
+ */
+struct limit {
+	__u64 rate;
+	__u64 burst; /* what a full bucket holds */
+	__u64 cost;
+	__u64 ban;   /* jiffies; 0: none */
+	__u64 salt;  /* tells the sources of one rule from those of another */
+	__u32 fill;  /* ticks that fill an empty bucket */
+	__u32 fill_jiffies;
+	__u8 bytes;
+	__u8 per_rule;
+	__u8 fine;
+	__u8 length4; /* to which sources are aggregated; both count from the beginning of ::ffff:0:0/96 */
+	__u8 length6;
+	__u8 reserved[11];
+};
+_Static_assert(sizeof(struct limit) == 64, "struct limit");
+
+/* How much is in a token bucket, and the tick of which it was told. All zeros is full. */
+struct level {
+	__u64 last;
+	__s64 tokens; /* below 0: owed */
+};
+_Static_assert(sizeof(struct level) == 16, "struct level");
+
+/* The bucket of a limit per rule, on a cache line of its own. */
+struct rule_level {
+	struct level level;
+	__u64 reserved[6];
+};
+_Static_assert(sizeof(struct rule_level) == 64, "struct rule_level");
+
+/*
+ * Buckets of sources that hash to the same place (limit.h). `owner` is a hash of source and rule, 0 for nobody; `until`
+ * is when a bucket will be full for certain (jiffies, the low half); `heat` counts its packets since it was.
+ */
+#define LIMITER_WAYS 8
+
+struct limiter_set {
+	__u64 owner[LIMITER_WAYS];
+	__u32 until[LIMITER_WAYS];
+	__u8 heat[LIMITER_WAYS];
+	__u32 challenges;
+	__u32 shared_salt; /* whose sources share the bucket below */
+	struct level shared;
+	struct level level[LIMITER_WAYS];
+};
+_Static_assert(sizeof(struct limiter_set) == 256, "struct limiter_set");
+
+struct ban_key {
+	union address address; /* masked */
+	__u32 length;          /* from the beginning of ::ffff:0:0/96 in IPv4 too */
+	__u32 reserved;
+};
+_Static_assert(sizeof(struct ban_key) == 24, "struct ban_key");
+
+struct ban {
+	__u64 deadline; /* jiffies */
+	__u64 packets;
+	__u64 bytes;
+	__u32 slot;  /* of the rule that made it */
+	__u32 since; /* jiffies, the low half */
+};
+_Static_assert(sizeof(struct ban) == 32, "struct ban");
+
+/* What a packet reads before it looks for a ban. */
+struct ban_control {
+	__u64 lengths[2]; /* of prefixes that may be banned, for IPv4 and IPv6: a byte each, length + 1; 0 ends */
+	__u32 first[2];   /* by generation: the first row before which a ban may stand */
+	__u64 seed;
+};
+_Static_assert(sizeof(struct ban_control) == 32, "struct ban_control");
+
+/* One byte for each value of the bans' hash: whether a ban may have it. */
+#define GATE_LINE 64
+#define GATE_LINES 2048
+
+struct gate_line {
+	__u8 maybe[GATE_LINE];
+};
+_Static_assert(sizeof(struct gate_line) == 64, "struct gate_line");
+
+/* On each CPU. */
+struct limit_stats {
+	__u64 banned;    /* bans that were made */
+	__u64 refused;   /* that found no room: once for each packet that would have made one */
+	__u64 placeless; /* packets of sources that had no bucket of their own */
+	__u64 full_at;   /* jiffies of the last refusal */
+	__u64 reserved[4];
+};
+_Static_assert(sizeof(struct limit_stats) == 64, "struct limit_stats");
 
 /* The number of the interface's vector, by generation. */
 struct interface {
@@ -177,6 +275,14 @@ BPF_TABLE("array", __u32, struct value_line, value_vector, 1);
 BPF_F_TABLE("lpm_trie", struct literal_key, struct literal, literals, 1, BPF_F_NO_PREALLOC);
 BPF_TABLE("array", __u32, struct row, row, 1);
 BPF_TABLE("array", __u32, struct rule_counter, rule_counters, 1);
+BPF_TABLE("array", __u32, struct limit, limits, 1);
+BPF_TABLE("array", __u32, struct rule_level, rule_levels, 1);
+BPF_TABLE("array", __u32, struct limiter_set, limiter, 1);
+BPF_TABLE("array", __u32, struct limit_stats, limit_stats, 1);
+BPF_TABLE("hash", struct ban_key, struct ban, bans, 1);
+BPF_TABLE("array", __u32, struct ban_control, ban_control, 1);
+BPF_TABLE("array", __u32, __u32, ban_place, 1);
+BPF_TABLE("array", __u32, struct gate_line, ban_gate, 1);
 BPF_TABLE("array", __u32, struct interface, interface, 1);
 BPF_TABLE("array", __u32, struct policy, policy, 1);
 BPF_TABLE("array", __u32, struct leaf_counter, leaf_counters, 1);

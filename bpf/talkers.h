@@ -10,6 +10,7 @@
 #pragma once
 
 #include "decide.h"
+#include "hash.h"
 #include "maps.h"
 #include "packet.h"
 
@@ -18,19 +19,6 @@
 #define IDLE_JIFFIES 4096
 
 #define barrier() asm volatile("" ::: "memory")
-
-#define HASH_MULTIPLIER 0x9e3779b97f4a7c15ULL
-
-static __always_inline __u32 hash_address(const union address *address, __u64 seed)
-{
-	__u64 hash = (address->halves[0] ^ seed) * HASH_MULTIPLIER;
-
-	hash ^= hash >> 32;
-	hash = (hash ^ address->halves[1]) * HASH_MULTIPLIER;
-	hash ^= hash >> 29;
-	hash = (hash ^ seed) * HASH_MULTIPLIER;
-	return hash >> 32;
-}
 
 static __always_inline int same_address(const union address *a, const union address *b)
 {
@@ -86,7 +74,7 @@ static __always_inline void count_talker(const struct packet *packet, const stru
 
 	if (!own)
 		return;
-	hash = hash_address(&packet->source, own->seed);
+	hash = hash_address(&packet->source, own->seed) >> 32;
 	favourite = hash >> 30;
 	index = cpu * own->buckets + (hash & (own->buckets - 1));
 	bucket = talkers.lookup(&index);

@@ -3,7 +3,8 @@
  * The packet path: frame -> parse -> classify -> match -> account -> verdict.
  *
  * parse.h     frame to struct packet (packet.h)
- * decide.h    the verdict: classify.h finds the sets of addresses, match.h the first row of the policy
+ * decide.h    the verdict: classify.h finds the sets of addresses, match.h the first row of the policy, ban.h the bans,
+ *             limit.h charges token buckets
  * account.h   counts by interface and cause, by leaf, and by talker (talkers.h)
  * log.h       samples of frames with their verdict, for whoever watches
  * maps.h      the tables, shared with userspace

@@ -47,10 +47,12 @@ def _rule(r: random.Random, number: int, sets: Sequence[str]) -> dict[str, Any]:
     chosen = r.sample(sorted(fields), r.choice((1, 1, 2, 2, 3)))
     if {"source_ports", "destination_ports", "icmp_types", "tcp_flags"} & set(chosen):
         chosen = [name for name in chosen if name != "protocol"]
+    action = r.choice(("pass", "drop", "limit"))
     return {
         "id": f"r{number}",
         "match": {name: fields[name]() for name in chosen},
-        "action": r.choice(("pass", "drop")),
+        "action": action,
+        "limit": {"rate": 1} if action == "limit" else None,
         "mode": r.choice(("enforce", "enforce", "enforce", "monitor")),
         "enabled": r.random() < 0.9,
     }

@@ -207,9 +207,10 @@ def _limits(key: str, value: Any) -> Limits:
             raise InvalidSettings(f"unknown setting {key}.{name}; there are {', '.join(known)}")
         if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size < 2**31:
             raise InvalidSettings(f"{key}.{name}: a number from 1 to {2**31 - 1:,} is wanted, not {size!r}")
-    talkers = value.get("talkers", Limits().talkers)
-    if talkers & (talkers - 1) or talkers < 4:
-        raise InvalidSettings(f"{key}.talkers: a power of two, at least 4, is wanted, not {talkers}")
+    for name, least in (("talkers", 4), ("limited", 8)):
+        size = value.get(name, getattr(Limits(), name))
+        if size & (size - 1) or size < least:
+            raise InvalidSettings(f"{key}.{name}: a power of two, at least {least}, is wanted, not {size}")
     vectors = value.get("vectors", Limits().vectors)
     if not LEAST_VECTORS <= vectors <= MOST_VECTORS:
         raise InvalidSettings(f"{key}.vectors: a number from {LEAST_VECTORS:,} to {MOST_VECTORS:,}, not {vectors}")

@@ -26,6 +26,10 @@ CONSTANTS = {
     "MAX_REASONS": MAX_REASONS,
     "CAUSES": CAUSES,
     "TALKER_WAYS": layouts.TALKER_WAYS,
+    "LIMITER_WAYS": layouts.LIMITER_WAYS,
+    "BAN_LENGTHS": layouts.BAN_LENGTHS,
+    "GATE_LINE": layouts.GATE_LINE_BYTES,
+    "GATE_LINES": layouts.GATE_LINES,
     "VLAN_MAX_DEPTH": 4,
     "EXTENSION_MAX": 8,
 }

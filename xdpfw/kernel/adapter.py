@@ -26,7 +26,7 @@ from xdpfw.kernel.instance import Instance, detach_link, link_state
 from xdpfw.kernel.instances import Instances
 from xdpfw.kernel.lock import StateLock
 from xdpfw.kernel.maps import interface_specs, possible_cpus
-from xdpfw.kernel.port import Brief, Directory, EventBatch, Judgement, MapFill, Started, TalkerTable, Wish
+from xdpfw.kernel.port import BanTable, Brief, Directory, EventBatch, Judgement, MapFill, Started, TalkerTable, Wish
 from xdpfw.kernel.program import PacketProgram
 from xdpfw.kernel.tables import Tables
 from xdpfw.kernel.twin import Twin
@@ -117,7 +117,7 @@ class RealKernel:
     def activate(self) -> list[Attachment]:
         old = takeover.others(self._pins, self.tables.path)
         if not self.tables.meta["ready"]:
-            takeover.preload_counts(self.tables, old)
+            takeover.carry_over(self.tables, self.applier.bans, old)
         self._bring_programs(old)
         self.tables.meta["ready"] = 1
         for path in old:
@@ -173,6 +173,10 @@ class RealKernel:
 
     def execute(self, ops: Sequence[Op], revision: int) -> None:
         self.applier.execute(ops, revision)
+
+    @property
+    def bans(self) -> BanTable:
+        return self.applier.bans
 
     # interfaces
 

@@ -13,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from xdpfw.kernel import layouts, libbpf
+from xdpfw.kernel.ban_maps import BanMaps
 from xdpfw.kernel.clock import KernelClock
 from xdpfw.kernel.keys import are_hosts, host_keys, trie_keys
+from xdpfw.kernel.limit_maps import LimitMaps
 from xdpfw.kernel.maps import Map
 from xdpfw.kernel.rule_maps import RuleMaps
 from xdpfw.kernel.tables import Tables
@@ -61,7 +63,7 @@ class Applier:
         self, tables: Tables, clock: KernelClock, wait: Callable[[], None], interfaces: InterfaceTables
     ) -> None:
         self._tables, self._clock, self._wait, self._interfaces = tables, clock, wait, interfaces
-        self.rules = RuleMaps(tables)
+        self.rules, self.limits, self.bans = RuleMaps(tables), LimitMaps(tables, clock), BanMaps(tables, clock)
         # A daemon before this one may have flipped or deleted a moment ago.
         self._flipped = self._deleted = True
         self._order = threading.Lock()
@@ -102,6 +104,8 @@ class Applier:
             case WritePolicy(generation):
                 self._before_writing(generation)
                 self.rules.write(op)
+                self.limits.write(generation, op.rules)
+                self.bans.write(generation, op.rules)
                 self._interfaces.write_vectors(generation, op.rules)
             case WriteVectors(generation, numbers, vectors):
                 self._before_writing(generation)
@@ -119,6 +123,8 @@ class Applier:
             case ClearRules(slots):
                 self._interfaces.forget_slots(slots)
                 self.rules.clear(slots)
+                self.limits.clear(slots)
+                self.bans.clear(slots)
 
     # generations
 

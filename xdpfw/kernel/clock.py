@@ -66,17 +66,33 @@ class KernelClock:
         answer[wall_ns == NEVER] = 0
         return answer
 
+    def stamps(self, wall_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
+        """The low half of jiffies at past moments."""
+        now, jiffies = self._now()
+        ticks = ((now - wall_ns) / self._tick).astype(np.int64)
+        stamped: npt.NDArray[np.uint32] = ((jiffies - ticks) & 0xFFFFFFFF).astype(np.uint32)
+        return stamped
+
+    def wall_deadlines(self, jiffies: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
+        """Wall clock ns of moments before or after this one. Equal ones give equal times until the clock is stepped."""
+        self._follow_step()
+        ticks = jiffies.astype(np.int64) - self._jiffies
+        return np.int64(self._wall_ns) + (ticks * self._tick).astype(np.int64)
+
     def wall_times(self, stamps: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         """Wall clock ns of past moments, given the low half of jiffies then.
 
         Equal stamps give equal times until the wall clock is stepped.
         """
-        if abs(self._wall() - time.monotonic_ns() - self._offset) > STEP_NS:
-            self._anchor()
+        self._follow_step()
         now = self.jiffies()
         age = (np.uint32(now & 0xFFFFFFFF) - stamps.astype(np.uint32)).astype(np.int64)
         since_anchor = now - self._jiffies - age
         return np.int64(self._wall_ns) + (since_anchor * self._tick).astype(np.int64)
+
+    def _follow_step(self) -> None:
+        if abs(self._wall() - time.monotonic_ns() - self._offset) > STEP_NS:
+            self._anchor()
 
     def _anchor(self) -> None:
         self._wall_ns, self._jiffies = self._now()

@@ -27,7 +27,8 @@ CONTROL = np.dtype(
         ("leaf_shards", "u4"),
         ("shared_shards", "u4"),
         ("vectors", "u4"),
-        ("reserved", "u4", 11),
+        ("limiter_sets", "u4"),
+        ("reserved", "u4", 10),
     ]
 )
 MEMBERSHIP = np.dtype([("class", "u4"), ("next", "u4"), ("deadline", "u8")])
@@ -39,6 +40,50 @@ LITERAL = np.dtype([("source", "u2"), ("destination", "u2")])
 ROW = np.dtype([("slot", "u4"), ("action", "u4"), ("log_rate", "u4"), ("reserved", "u4")])
 RULE_COUNTER = np.dtype([("packets", "u8"), ("bytes", "u8")])
 INTERFACE = np.dtype([("vector", "u4", 2)])
+
+LIMIT = np.dtype(
+    [
+        ("rate", "u8"),
+        ("burst", "u8"),
+        ("cost", "u8"),
+        ("ban", "u8"),
+        ("salt", "u8"),
+        ("fill", "u4"),
+        ("fill_jiffies", "u4"),
+        ("bytes", "u1"),
+        ("per_rule", "u1"),
+        ("fine", "u1"),
+        ("length4", "u1"),
+        ("length6", "u1"),
+        ("reserved", "u1", 11),
+    ]
+)
+LEVEL = np.dtype([("last", "u8"), ("tokens", "i8")])
+RULE_LEVEL = np.dtype([("level", LEVEL), ("reserved", "u8", 6)])
+LIMITER_WAYS = 8
+LIMITER_SET = np.dtype(
+    [
+        ("owner", "u8", LIMITER_WAYS),
+        ("until", "u4", LIMITER_WAYS),
+        ("heat", "u1", LIMITER_WAYS),
+        ("challenges", "u4"),
+        ("shared_salt", "u4"),
+        ("shared", LEVEL),
+        ("level", LEVEL, LIMITER_WAYS),
+    ]
+)
+LIMIT_STATS = np.dtype(
+    [("banned", "u8"), ("refused", "u8"), ("placeless", "u8"), ("full_at", "u8"), ("reserved", "u8", 4)]
+)
+BAN_KEY = np.dtype([("address", "u1", 16), ("length", "u4"), ("reserved", "u4")])
+BAN = np.dtype([("deadline", "u8"), ("packets", "u8"), ("bytes", "u8"), ("slot", "u4"), ("since", "u4")])
+BAN_LENGTHS = 8
+BAN_CONTROL = np.dtype([("lengths", "u8", 2), ("first", "u4", 2), ("seed", "u8")])
+# Array maps round every record up to 8 bytes.
+BAN_PLACE = np.dtype({"names": ["row"], "formats": ["u4"], "offsets": [0], "itemsize": 8})
+GATE_LINE_BYTES, GATE_LINES = 64, 2048
+GATE_LINE = np.dtype([("maybe", "u1", GATE_LINE_BYTES)])
+
 POLICY = np.dtype([("default_drop", "u4"), ("monitor", "u4"), ("ethertypes", "u2", 8)])
 LEAF_COUNTER = np.dtype([("packets", "u8"), ("bytes", "u8")])
 CONFIG = np.dtype(
@@ -88,6 +133,8 @@ DECISION = np.dtype(
         ("monitored_cause", "u4"),
         ("log_rate", "u4"),
         ("log_cause", "u4"),
+        ("within", "u4"),
+        ("banned_by", "u4"),
         ("reserved", "u4"),
     ]
 )
@@ -163,7 +210,7 @@ PACKET = np.dtype(
 )
 TRACE = np.dtype([("decision", DECISION), ("packet", PACKET)])
 SCRATCH = np.dtype(
-    [("packet", PACKET), ("decision", DECISION), ("row", "u4"), ("monitored", "u4"), ("reserved", "u8", 2)]
+    [("packet", PACKET), ("decision", DECISION), ("row", "u4"), ("monitored", "u4"), ("reserved", "u8")]
 )
 
 META = np.dtype(
@@ -182,9 +229,9 @@ DIRECTORY = np.dtype(
 )  # fmt: skip
 
 RECORDS = int.from_bytes(
-    hashlib.sha256(f"{DIRECTORY.descr} {LEAF_COUNTER.descr} {RULE_COUNTER.descr}".encode()).digest()[:7]
+    hashlib.sha256(repr([d.descr for d in (DIRECTORY, LEAF_COUNTER, RULE_COUNTER, BAN_KEY, BAN)]).encode()).digest()[:7]
 )
-"""Tells whether another version's directory and counters can be read."""
+"""Tells whether another version's directory, counters and bans can be read."""
 
 C_STRUCTS = {
     "struct control": CONTROL,
@@ -197,6 +244,15 @@ C_STRUCTS = {
     "struct row": ROW,
     "struct rule_counter": RULE_COUNTER,
     "struct interface": INTERFACE,
+    "struct limit": LIMIT,
+    "struct level": LEVEL,
+    "struct rule_level": RULE_LEVEL,
+    "struct limiter_set": LIMITER_SET,
+    "struct limit_stats": LIMIT_STATS,
+    "struct ban_key": BAN_KEY,
+    "struct ban": BAN,
+    "struct ban_control": BAN_CONTROL,
+    "struct gate_line": GATE_LINE,
     "struct leaf_counter": LEAF_COUNTER,
     "struct config": CONFIG,
     "struct tally": TALLY,

@@ -209,6 +209,23 @@ def map_keys(fd: int, key: np.dtype[Any]) -> Buffer:
         before = _pointer(found[-1])
 
 
+def map_read(fd: int, entries: int, key: np.dtype[Any], value: np.dtype[Any]) -> tuple[Buffer, Buffer]:
+    """All keys and values of a hash that holds at most so many."""
+    keys, values, count, position = (
+        np.zeros(entries, key),
+        np.zeros(entries, value),
+        ct.c_uint32(entries),
+        ct.c_uint32(),
+    )
+    into = (None, ct.byref(position), _pointer(keys), _pointer(values), ct.byref(count))
+    try:
+        _call("reading a map", "bpf_map_lookup_batch", fd, *into, _sized(_Batch()))
+    except Refused as error:
+        if error.errno != errno.ENOENT:  # which says that it came to the end
+            raise
+    return keys[: count.value], values[: count.value]
+
+
 def map_update_batch(fd: int, keys: Buffer, values: Buffer) -> tuple[int, Refused | None]:
     """Write keys in order; answers how many were written, and what stopped it if anything did."""
     count, error = _batch("bpf_map_update_batch", fd, keys, _pointer(values))

@@ -43,7 +43,8 @@ FEW = 256
 
 @dataclass(frozen=True, slots=True)
 class MapSpec:
-    """`setting` names the limit that sizes it, if one does."""
+    """`setting` names the limit that sizes it, if one does. `reserved`: it has memory for all entries from the
+    start, so that the packet path may insert."""
 
     name: str
     kind: int
@@ -51,6 +52,7 @@ class MapSpec:
     value: np.dtype[Any]
     entries: int
     setting: str = ""
+    reserved: bool = False
 
     @property
     def bytes(self) -> int:
@@ -58,7 +60,7 @@ class MapSpec:
 
     @property
     def flags(self) -> int:
-        return MMAPABLE if self.kind == ARRAY else NO_PREALLOC
+        return MMAPABLE if self.kind == ARRAY else 0 if self.reserved else NO_PREALLOC
 
     @property
     def fingerprint(self) -> int:
@@ -93,6 +95,10 @@ def event_slots(cpus: int) -> int:
     return min(1024, 1 << (EVENT_BYTES // (layouts.EVENT.itemsize * cpus)).bit_length() - 1)
 
 
+def limiter_sets(limits: Limits) -> int:
+    return max(1, limits.limited // layouts.LIMITER_WAYS)
+
+
 def shared_specs(limits: Limits, cpus: int) -> list[MapSpec]:
     leaves = leaf_ids(limits)
     return [
@@ -114,6 +120,14 @@ def shared_specs(limits: Limits, cpus: int) -> list[MapSpec]:
         MapSpec("log_rates", ARRAY, INDEX, layouts.LOG_RATE, MAX_SLOTS),
         MapSpec("events", ARRAY, INDEX, layouts.EVENT, cpus * event_slots(cpus)),
         MapSpec("rule_counters", ARRAY, INDEX, layouts.RULE_COUNTER, cpus * MAX_SLOTS),
+        MapSpec("limits", ARRAY, INDEX, layouts.LIMIT, 2 * MAX_ROWS),
+        MapSpec("rule_levels", ARRAY, INDEX, layouts.RULE_LEVEL, MAX_SLOTS),
+        MapSpec("limiter", ARRAY, INDEX, layouts.LIMITER_SET, limiter_sets(limits), "limited"),
+        MapSpec("limit_stats", ARRAY, INDEX, layouts.LIMIT_STATS, cpus),
+        MapSpec("bans", HASH, layouts.BAN_KEY, layouts.BAN, limits.bans, "bans", reserved=True),
+        MapSpec("ban_control", ARRAY, INDEX, layouts.BAN_CONTROL, 1),
+        MapSpec("ban_place", ARRAY, INDEX, layouts.BAN_PLACE, 2 * MAX_SLOTS),
+        MapSpec("ban_gate", ARRAY, INDEX, layouts.GATE_LINE, layouts.GATE_LINES),
         MapSpec("leaf_counters", ARRAY, INDEX, layouts.LEAF_COUNTER, leaf_shards(limits, cpus) * leaves, "leaves"),
         MapSpec("directory", ARRAY, INDEX, layouts.DIRECTORY, leaves, "leaves"),
     ]

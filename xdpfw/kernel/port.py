@@ -83,6 +83,32 @@ class TalkerTable:
         return rows
 
 
+BAN = np.dtype(
+    [
+        ("address", "u1", 16),  # network order, masked; IPv4 as ::ffff:a.b.c.d
+        ("length", "u4"),  # from there, so 96 more in IPv4
+        ("slot", "u4"),  # of the rule that made it
+        ("expires", "i8"),  # wall clock ns
+        ("added", "i8"),  # wall clock ns
+        ("packets", "u8"),  # dropped by it
+        ("bytes", "u8"),
+    ]
+)
+"""A banned prefix."""
+
+Bans = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LimitStats:
+    """Since the tables were made: bans made; bans refused, once for each packet that would have made one and found the
+    table full; packets whose source had no bucket of its own."""
+
+    banned: int
+    refused: int
+    placeless: int
+
+
 @dataclass(frozen=True, slots=True)
 class Directory:
     """What the pinned tables hold when a daemon starts, per family: prefixes (keys sorted), their leaf ids, and the
@@ -143,6 +169,22 @@ class Judgement:
     monitored_cause: int = 0  # MAX_REASONS + slot of the rule in monitor mode that would have decided before, or 0
     tier: str = "none"  # the table in which the source was found: hosts, trie, or none
     fields: dict[str, Any] = field(default_factory=dict)
+    banned_by: int = 0  # MAX_REASONS + slot of the rule that banned the source, or 0
+
+
+class BanTable(Protocol):
+    """The bans of the tables in force. The packet path makes them, by what a rule's limit says, and ends them."""
+
+    def read(self) -> Bans:
+        """All in the table, also those that have run out, in the order of their prefixes; dtype BAN."""
+
+    def restore(self, bans: Bans) -> int:
+        """Put in those whose prefix is not there; answers how many found no room."""
+
+    def lift(self, bans: Bans) -> None:
+        """Take out these prefixes, as far as they are there."""
+
+    def stats(self) -> LimitStats: ...
 
 
 EVENT_FIELDS = ("time", "cause", "monitored_cause", "interface", "frame_length", "queue", "captured", "drop", "frame")
@@ -207,6 +249,9 @@ class Kernel(Protocol):
     # policy
     def execute(self, ops: Sequence[Op], revision: int) -> None:
         """Perform in order. If one before the Flip fails, undo inserts; raise MapFull or KernelError."""
+
+    @property
+    def bans(self) -> BanTable: ...
 
     # interfaces
     def interfaces(self) -> list[Link]: ...

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy.typing as npt
 
 from xdpfw.kernel import layouts, libbpf
 from xdpfw.kernel.keys import directory_rows, keys_of_rows
-from xdpfw.kernel.maps import Map, MapSpec, View, leaf_ids, leaf_shards, shared_specs
+from xdpfw.kernel.maps import Map, MapSpec, View, leaf_ids, leaf_shards, limiter_sets, shared_specs
 from xdpfw.kernel.port import Directory
 from xdpfw.model.limits import Limits
 from xdpfw.model.prefix import FAMILIES, HOST_LENGTH, Family
@@ -62,7 +63,8 @@ class Tables:
         control = self.control
         control["leaves"], control["leaf_shards"] = self.ids, shards
         control["shared_shards"] = shards < self.cpus
-        control["vectors"] = self.limits.vectors
+        control["vectors"], control["limiter_sets"] = self.limits.vectors, limiter_sets(self.limits)
+        self.maps["ban_control"].view[0]["seed"] = secrets.randbits(64)
         self.meta["layout"], self.meta["records"] = layout, layouts.RECORDS
 
     @classmethod

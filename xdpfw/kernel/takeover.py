@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from xdpfw.kernel import layouts, libbpf
+from xdpfw.kernel.ban_maps import BanMaps
 from xdpfw.kernel.bpffs import Pins
 from xdpfw.kernel.keys import as_bytes
-from xdpfw.kernel.maps import Map, shared_specs
+from xdpfw.kernel.maps import Map, View, shared_specs
 from xdpfw.kernel.tables import Tables, list_directory
 from xdpfw.model.limits import Limits
 from xdpfw.model.policy import MAX_SLOTS
@@ -36,12 +37,14 @@ def others(pins: Pins, current: Path) -> list[Path]:
     return [numbered[number] for number in sorted(numbered, reverse=True) if numbered[number] != current]
 
 
-def preload_counts(tables: Tables, old: list[Path]) -> None:
-    """Give prefixes in new tables the counts that they have in old ones. No packet counts in the new ones yet."""
+def carry_over(tables: Tables, bans: BanMaps, old: list[Path]) -> None:
+    """Give prefixes and rules in new tables the counts that they have in old ones, and put in the bans of these. No
+    packet counts in the new ones yet."""
     for path in old:
         with contextlib.suppress(libbpf.Refused), contextlib.closing(_Counted(path)) as counted:
             if counted.readable:
                 counted.copy_to(tables)
+                bans.adopt(*counted.bans())
                 return
 
 
@@ -52,7 +55,7 @@ class _Counted:
         specs = {spec.name: spec for spec in shared_specs(Limits(), 1)}
         self._maps: dict[str, Map] = {}
         self.readable = True
-        for name in ("meta", "directory", "leaf_counters", "rule_counters"):
+        for name in ("meta", "directory", "leaf_counters", "rule_counters", "bans"):
             fd = libbpf.get(path / name)
             value_size, entries = libbpf.map_info(fd)
             self._maps[name] = Map(replace(specs[name], entries=entries), fd)
@@ -76,6 +79,10 @@ class _Counted:
 
         with self._maps["rule_counters"].mapped() as live:
             tables.preload_rule_counts(live.view("u8").reshape(-1, MAX_SLOTS, 2).sum(0, dtype=np.uint64))
+
+    def bans(self) -> tuple[View, View]:
+        table = self._maps["bans"]
+        return libbpf.map_read(table.fd, table.spec.entries, layouts.BAN_KEY, layouts.BAN)
 
     def close(self) -> None:
         for opened in self._maps.values():

@@ -82,6 +82,7 @@ class Twin:
             cause=int(decision["cause"]),
             monitored=bool(decision["monitored"]),
             leaf=int(decision["leaf"]),
+            banned_by=int(decision["banned_by"]),
             monitored_cause=int(decision["monitored_cause"]),
             fields=_fields(trace["packet"]),
         )

@@ -24,6 +24,8 @@ class Feature(StrEnum):
     MANY_ROWS = "MANY_ROWS"
     EVENTS = "EVENTS"
     MONITORED_RULES = "MONITORED_RULES"
+    LIMITS = "LIMITS"
+    BANS = "BANS"
 
 
 Features = frozenset[Feature]

@@ -29,6 +29,7 @@ class Reason(IntEnum):
     EXTENSION_DEPTH = 9
     SHORT_EXTENSION = 10
     SHORT_TRANSPORT = 11
+    BANNED = 12
 
     @property
     def label(self) -> str:

@@ -134,6 +134,11 @@ class Rule:
     log_rate: int = 0
 
     @property
+    def bans(self) -> bool:
+        """Whether it bans sources, once it is enabled."""
+        return self.mode is Mode.ENFORCE and self.limit is not None and self.limit.ban > 0
+
+    @property
     def set_names(self) -> tuple[str, ...]:
         """Sets that it looks into."""
         both = (self.match.source, self.match.destination)

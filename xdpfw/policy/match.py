@@ -17,7 +17,20 @@ from xdpfw.model.errors import MapFull
 from xdpfw.model.limits import MAX_CLASSES
 from xdpfw.model.policy import MAX_ROWS, Policy
 from xdpfw.model.prefix import HOST_LENGTH, Prefix
-from xdpfw.model.rule import ICMPV6, MAX_LENGTH, UNTAGGED, Action, AddressMatch, Flags, Fragment, IcmpType, Mode, Range
+from xdpfw.model.rule import (
+    ICMPV6,
+    MAX_LENGTH,
+    UNTAGGED,
+    Action,
+    AddressMatch,
+    Flags,
+    Fragment,
+    IcmpType,
+    Mode,
+    Range,
+    Rule,
+)
+from xdpfw.policy.limits import ban_places, limited_rows
 from xdpfw.policy.rows import Row, rows_of
 
 Bits = int
@@ -66,8 +79,8 @@ class RuleTables:
     """Everything of a policy but what depends on the classes of addresses.
 
     `values[dimension + value]`: number of the vector. `vectors[number - ENFORCED]`: (n, WORDS). `slots`, `actions`,
-    `log_rates`: of each row. `interfaces`: numbers of the vectors for interfaces that rules name, `elsewhere` for all
-    others.
+    `log_rates`: of each row. `limits`: the rules of rows that have one; `places`: slots to rows before which bans
+    stand. `interfaces`: numbers of the vectors for interfaces that rules name, `elsewhere` for all others.
     """
 
     values: npt.NDArray[np.uint16]
@@ -76,13 +89,15 @@ class RuleTables:
     slots: Numbers
     actions: Numbers
     log_rates: Numbers
+    limits: Mapping[int, Rule]
+    places: Mapping[int, int]
     interfaces: Mapping[str, int]
     elsewhere: int
     sources: SideVectors
     destinations: SideVectors
 
 
-ACTIONS = {Action.PASS: 0, Action.DROP: 1}
+ACTIONS = {Action.PASS: 0, Action.DROP: 1, Action.LIMIT: 2}
 """enum action of bpf/maps.h."""
 
 
@@ -145,6 +160,8 @@ def rule_tables(policy: Policy, room: int) -> RuleTables:
         slots=np.array([policy.slots.of[row.rule.id] for row in rows], np.uint32),
         actions=np.array([ACTIONS[row.rule.action] for row in rows], np.uint32),
         log_rates=np.array([row.rule.log_rate for row in rows], np.uint32),
+        limits=limited_rows(rows),
+        places=ban_places(rows, policy.slots.of),
         interfaces=interfaces,
         elsewhere=elsewhere,
         sources=SideVectors.of(sources),

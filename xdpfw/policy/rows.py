@@ -65,6 +65,8 @@ def features_of(policy: Policy) -> Features:
         Feature.MANY_ROWS: len(rows) > WORD,
         Feature.EVENTS: any(row.rule.log_rate for row in rows),
         Feature.MONITORED_RULES: any(row.rule.mode is Mode.MONITOR for row in rows),
+        Feature.LIMITS: any(row.rule.limit for row in rows),
+        Feature.BANS: any(row.rule.bans for row in rows),
     }
     return frozenset(feature for feature, wanted in asked.items() if wanted)
 
