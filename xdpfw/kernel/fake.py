@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from xdpfw.kernel.fake_bans import FakeBans
 from xdpfw.kernel.fake_judge import brief, judge
 from xdpfw.kernel.fake_rules import FakeRules
 from xdpfw.kernel.fake_tables import Tables, Talker, as_ids, directory_of, packed_keys, talker_table
@@ -67,6 +68,7 @@ class FakeKernel:
         self.limits = limits or Limits()
         self.clock = clock
         self.tables = Tables()
+        self.bans = FakeBans(self.limits.bans, lambda: self.clock())
         self.operations: list[Op] = []
         self.map_operations = 0
         self.graces = 0
@@ -117,7 +119,7 @@ class FakeKernel:
     def stop(self, detach: bool) -> None:
         if detach:
             self._attached.clear()
-            self.tables = Tables()
+            self.tables, self.bans = Tables(), FakeBans(self.limits.bans, lambda: self.clock())
 
     def prepare(self, features: Features) -> None:
         self._maybe_fail(Feature)
@@ -189,6 +191,7 @@ class FakeKernel:
                     self.leaf_counts.pop(leaf, None)
             case ClearRules(slots):
                 self.rule_counts[slots] = 0
+                self.bans.clear(slots)
                 for tally in self._tallies.values():
                     tally[Reason.RULE] += tally[MAX_REASONS + slots].sum(axis=0, dtype=np.uint64)
                     tally[MAX_REASONS + slots] = 0
@@ -334,6 +337,8 @@ class FakeKernel:
             name, judged.fields.get("source"), judged.verdict, 1, len(frame),
             cause=judged.cause, monitored=judged.monitored,
         )  # fmt: skip
+        if judged.banned_by:
+            self.bans.hit(judged.fields["source"], len(frame))
         if judged.leaf:
             counts = self.leaf_counts.setdefault(judged.leaf, [0, 0])
             counts[0] += 1
@@ -364,7 +369,7 @@ class FakeKernel:
         return {"release": "fake"}
 
     def judge(self, frame: bytes, interface: str | None = None) -> Judgement:
-        return judge(self.tables, frame, interface, self.clock())
+        return judge(self.tables, self.bans, frame, interface, self.clock())
 
     def judge_all(self, frames: Sequence[bytes], interface: str | None = None) -> list[Brief]:
         return [brief(self.judge(frame, interface)) for frame in frames]

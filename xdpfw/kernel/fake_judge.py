@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import ipaddress
 
+from xdpfw.kernel.fake_bans import FakeBans
 from xdpfw.kernel.fake_tables import Tables
 from xdpfw.kernel.port import Brief, Judgement
+from xdpfw.model.policy import MAX_ROWS
 from xdpfw.model.prefix import Prefix
 from xdpfw.model.reason import MAX_REASONS, Reason, Verdict
 from xdpfw.model.rule import Mode
 from xdpfw.policy.reference_parse import parse
 
 
-def judge(tables: Tables, frame: bytes, interface: str | None, now: int) -> Judgement:
+def judge(tables: Tables, bans: FakeBans, frame: bytes, interface: str | None, now: int) -> Judgement:
     """`now`: wall clock ns."""
     parsed = parse(frame)
     rules = tables.rules[tables.generation]
@@ -23,8 +25,11 @@ def judge(tables: Tables, frame: bytes, interface: str | None, now: int) -> Judg
     leaf = tables.find(parsed.source.packed)
     classes = (tables.class_of(leaf, now), tables.class_of(tables.find(parsed.destination.packed), now))
     row, watching = rules.first_rows(parsed, len(frame), interface, classes)
+    banned = bans.slot_of(str(parsed.source), rules.places, MAX_ROWS if row is None else row)
     verdict, cause = rules.policy.default, int(Reason.DEFAULT)
-    if row is not None:
+    if banned is not None:
+        verdict, cause = Verdict.DROP, int(Reason.BANNED)
+    elif row is not None:
         verdict, cause = rules.verdict(row), MAX_REASONS + rules.slot(row)
     elif parsed.tail is not None:
         verdict, cause = Verdict.DROP, int(parsed.tail)
@@ -41,6 +46,7 @@ def judge(tables: Tables, frame: bytes, interface: str | None, now: int) -> Judg
         cause,
         monitored,
         leaf,
+        banned_by=0 if banned is None else MAX_REASONS + banned,
         monitored_cause=0 if watching is None else MAX_REASONS + rules.slot(watching),
         tier="trie" if leaf else "none",
         fields=fields,

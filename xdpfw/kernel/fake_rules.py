@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,10 @@ class FakeRules:
 
     def slot(self, row: int) -> int:
         return int(self._rules.slots[row])
+
+    @property
+    def places(self) -> Mapping[int, int]:
+        return self._rules.places
 
     def verdict(self, row: int) -> Verdict:
         return Verdict.DROP if self._rules.actions[row] == 1 else Verdict.PASS
