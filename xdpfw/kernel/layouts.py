@@ -209,9 +209,7 @@ PACKET = np.dtype(
     ]
 )
 TRACE = np.dtype([("decision", DECISION), ("packet", PACKET)])
-SCRATCH = np.dtype(
-    [("packet", PACKET), ("decision", DECISION), ("row", "u4"), ("monitored", "u4"), ("reserved", "u8")]
-)
+SCRATCH = np.dtype([("packet", PACKET), ("decision", DECISION), ("row", "u4"), ("monitored", "u4"), ("reserved", "u8")])
 
 META = np.dtype(
     [

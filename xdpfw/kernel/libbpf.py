@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""libbpf, as far as it is needed: the one place with ctypes. Descriptors are plain ints that the caller closes.
+"""libbpf, as far as it is needed. Descriptors are plain ints that the caller closes.
 
 Every failure is a `Refused` with the errno and, for programs, the verifier's log.
 """
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from xdpfw.kernel import libbpf_records as records
 from xdpfw.model.errors import KernelError
 
 Buffer = npt.NDArray[Any]
@@ -41,85 +42,6 @@ class Refused(KernelError):
     def __init__(self, what: str, number: int, more: str = "") -> None:
         super().__init__(f"{what}: {os.strerror(number)} ({errno.errorcode.get(number, number)}){more}")
         self.errno = number
-
-
-_C_TYPES: dict[str, Any] = {
-    "int": ct.c_int,
-    "u32": ct.c_uint32,
-    "u64": ct.c_uint64,
-    "size": ct.c_size_t,
-    "pointer": ct.c_void_p,
-    "tag": ct.c_uint8 * 8,
-    "name": ct.c_char * 16,
-    "rest": ct.c_uint8 * 108,
-}
-
-
-def _structure(name: str, *fields: str) -> Any:
-    """A ctypes structure: each of `fields` is a type and the names of fields of that type."""
-    typed = [(field, _C_TYPES[kind]) for kind, *names in map(str.split, fields) for field in names]
-    return type(name, (ct.Structure,), {"_fields_": tuple(typed)})
-
-
-# Options of libbpf's calls (bpf.h), each beginning with its own size.
-_MapCreate = _structure(
-    "bpf_map_create_opts",
-    "size sz",
-    "u32 btf_fd btf_key_type_id btf_value_type_id btf_vmlinux_value_type_id inner_map_fd map_flags",
-    "u64 map_extra",
-    "u32 numa_node map_ifindex",
-)
-_ProgLoad = _structure(
-    "bpf_prog_load_opts",
-    "size sz",
-    "int attempts expected_attach_type",
-    "u32 prog_btf_fd prog_flags prog_ifindex kern_version attach_btf_id attach_prog_fd attach_btf_obj_fd",
-    "pointer fd_array func_info",
-    "u32 func_info_cnt func_info_rec_size",
-    "pointer line_info",
-    "u32 line_info_cnt line_info_rec_size log_level log_size",
-    "pointer log_buf",
-)
-_LinkCreate = _structure(
-    "bpf_link_create_opts", "size sz", "u32 flags", "pointer iter_info", "u32 iter_info_len target_btf_id", "u64 cookie"
-)
-_Batch = _structure("bpf_map_batch_opts", "size sz", "u64 elem_flags flags")
-_TestRun = _structure(
-    "bpf_test_run_opts",
-    "size sz",
-    "pointer data_in data_out",
-    "u32 data_size_in data_size_out",
-    "pointer ctx_in ctx_out",
-    "u32 ctx_size_in ctx_size_out retval",
-    "int repeat",
-    "u32 duration flags cpu batch_size",
-)
-
-# What the kernel tells about objects (linux/bpf.h): the beginning of each record, as far as it is wanted.
-_MapInfo = _structure("bpf_map_info", "u32 type id key_size value_size max_entries flags")
-# The union begins 8-aligned behind three ints, and holds an interface index for XDP.
-_LinkInfo = _structure("bpf_link_info", "u32 type id prog_id padding ifindex", "rest rest")
-_ProgInfo = _structure(
-    "bpf_prog_info",
-    "u32 type id",
-    "tag tag",
-    "u32 jited_prog_len xlated_prog_len",
-    "u64 jited_prog_insns xlated_prog_insns load_time",
-    "u32 created_by_uid nr_map_ids",
-    "u64 map_ids",
-    "name name",
-    "u32 ifindex gpl_compatible",
-    "u64 netns_dev netns_ino",
-    "u32 nr_jited_ksyms nr_jited_func_lens",
-    "u64 jited_ksyms jited_func_lens",
-    "u32 btf_id func_info_rec_size",
-    "u64 func_info",
-    "u32 nr_func_info nr_line_info",
-    "u64 line_info jited_line_info",
-    "u32 nr_jited_line_info line_info_rec_size jited_line_info_rec_size nr_prog_tags",
-    "u64 prog_tags run_time_ns run_cnt recursion_misses",
-    "u32 verified_insns attach_btf_obj_id attach_btf_id padding",
-)
 
 
 @cache
@@ -162,7 +84,7 @@ def _pointer(data: Buffer) -> ct.c_void_p:
 
 
 def map_create(kind: int, name: str, key_size: int, value_size: int, entries: int, flags: int, inner: int = 0) -> int:
-    options = _MapCreate(map_flags=flags, inner_map_fd=inner)
+    options = records.MapCreate(map_flags=flags, inner_map_fd=inner)
     return _call(
         f"creating the map {name} ({entries} entries)",
         "bpf_map_create",
@@ -219,7 +141,7 @@ def map_read(fd: int, entries: int, key: np.dtype[Any], value: np.dtype[Any]) ->
     )
     into = (None, ct.byref(position), _pointer(keys), _pointer(values), ct.byref(count))
     try:
-        _call("reading a map", "bpf_map_lookup_batch", fd, *into, _sized(_Batch()))
+        _call("reading a map", "bpf_map_lookup_batch", fd, *into, _sized(records.Batch()))
     except Refused as error:
         if error.errno != errno.ENOENT:  # which says that it came to the end
             raise
@@ -245,7 +167,7 @@ def map_delete_batch(fd: int, keys: Buffer) -> tuple[int, Refused | None]:
 def _batch(name: str, fd: int, keys: Buffer, *values: Any) -> tuple[int, Refused | None]:
     count = ct.c_uint32(len(keys))
     try:
-        _call("writing a map", name, fd, _pointer(keys), *values, ct.byref(count), _sized(_Batch()))
+        _call("writing a map", name, fd, _pointer(keys), *values, ct.byref(count), _sized(records.Batch()))
     except Refused as error:
         # Where it fails before the first key, older kernels leave the count as it was.
         return count.value if count.value < len(keys) else 0, error
@@ -271,7 +193,7 @@ def prog_load(name: str, instructions: bytes, *, frags: bool, log_level: int = 0
         Refused: with the end of the verifier's log.
     """
     log = ct.create_string_buffer(LOG_BYTES) if log_level else None
-    options = _ProgLoad(
+    options = records.ProgLoad(
         expected_attach_type=ATTACH_XDP, prog_flags=F_XDP_HAS_FRAGS if frags else 0, log_level=log_level
     )
     if log is not None:
@@ -292,7 +214,12 @@ def _end_of(log: ct.Array[ct.c_char]) -> str:
 
 def link_create(prog_fd: int, ifindex: int, flags: int) -> int:
     return _call(
-        "attaching the program", "bpf_link_create", prog_fd, ifindex, ATTACH_XDP, _sized(_LinkCreate(flags=flags))
+        "attaching the program",
+        "bpf_link_create",
+        prog_fd,
+        ifindex,
+        ATTACH_XDP,
+        _sized(records.LinkCreate(flags=flags)),
     )
 
 
@@ -306,7 +233,7 @@ def link_detach(link_fd: int) -> None:
 
 def test_run(prog_fd: int, frame: bytes, repeat: int = 1) -> tuple[int, int]:
     """Run the program on a frame; answers its return value and the mean duration in ns."""
-    options = _TestRun(data_in=ct.cast(ct.c_char_p(frame), ct.c_void_p), data_size_in=len(frame), repeat=repeat)
+    options = records.TestRun(data_in=ct.cast(ct.c_char_p(frame), ct.c_void_p), data_size_in=len(frame), repeat=repeat)
     _call("running the program", "bpf_prog_test_run_opts", prog_fd, _sized(options))
     return options.retval, options.duration
 
@@ -316,7 +243,7 @@ class TestRunner:
 
     def __init__(self, prog_fd: int, repeat: int = 1, flags: int = 0) -> None:
         self._fd = prog_fd
-        self._options = _TestRun(repeat=repeat, flags=flags)
+        self._options = records.TestRun(repeat=repeat, flags=flags)
         self._options.sz = ct.sizeof(self._options)
         self._reference = ct.byref(self._options)
         self._call = _library().bpf_prog_test_run_opts
@@ -350,18 +277,18 @@ def _info(fd: int, record: Any) -> Any:
 
 def link_info(fd: int) -> tuple[int, int]:
     """Program id and interface index (0: the interface is gone) of an XDP link."""
-    record = _info(fd, _LinkInfo())
+    record = _info(fd, records.LinkInfo())
     return record.prog_id, record.ifindex
 
 
 def map_info(fd: int) -> tuple[int, int]:
     """Value size and number of entries."""
-    record = _info(fd, _MapInfo())
+    record = _info(fd, records.MapInfo())
     return record.value_size, record.max_entries
 
 
 def map_id(fd: int) -> int:
-    return int(_info(fd, _MapInfo()).id)
+    return int(_info(fd, records.MapInfo()).id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,7 +302,7 @@ class ProgramInfo:
 
 
 def prog_info(fd: int) -> ProgramInfo:
-    record = _info(fd, _ProgInfo())
+    record = _info(fd, records.ProgInfo())
     name = record.name.decode(errors="replace")
     return ProgramInfo(record.id, name, record.verified_insns, bool(record.jited_prog_len))
 
