@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from lab import traffic
 from lab.daemon import Daemon
@@ -26,7 +26,13 @@ ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "-
 ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 ARTEFACTS = ROOT / "artifacts" / "browser"
 LISTEN = "127.0.0.1:8484"
+SENDING = "10.77.1.2"
+"""A client of the lab."""
+NOTHING = "\N{EN DASH}"
+"""What stands where there is no number."""
 DESK, PHONE = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
+
+expect.set_options(timeout=20_000)
 
 # Reported as an error in the console, whatever the browser makes of it.
 _WATCH = """
@@ -60,7 +66,6 @@ class View:
 
     def keep(self, name: str) -> None:
         """A screenshot, as an artefact of the tests."""
-        ARTEFACTS.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=ARTEFACTS / f"{name}.png", full_page=True)
 
     def row(self, address: str) -> Any:
@@ -70,8 +75,9 @@ class View:
         )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def site() -> Iterator[Site]:
+    ARTEFACTS.mkdir(parents=True, exist_ok=True)
     with Network(2) as network:
         start_services(network)
         attach = [word for client in network.clients for word in ("--attach", f"{client.interface}:native")]
@@ -83,7 +89,7 @@ def site() -> Iterator[Site]:
         yield Site(network, daemon, url, daemon.token("browser"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     # Not for the whole session: its event loop would stand in the way of other tests'.
     if not CHROMIUM.exists():
@@ -115,3 +121,7 @@ def looking(
 def _note(view: View, message: ConsoleMessage) -> None:
     if message.type in ("error", "warning"):
         view.faults.append(f"{message.type}: {message.text}")
+
+
+def blocked(site: Site) -> list[str]:
+    return [entry["prefix"] for entry in site.daemon.rest.get("sets/block/entries")["items"]]

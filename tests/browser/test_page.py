@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The live page in a real browser, before a real firewall."""
+"""The live page as a whole: how it looks, how fast it is there, what it keeps, and whom it lets near."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from lab.waiting import eventually
-from tests.browser.conftest import ARTEFACTS, PHONE, Site, looking
+from tests.browser.conftest import ARTEFACTS, NOTHING, PHONE, SENDING, Site, blocked, looking
 
 pytestmark = pytest.mark.netns
-expect.set_options(timeout=20_000)
 
 FIRST_VIEW_BYTES = 150_000
 _WHEN_READY = """
@@ -28,144 +27,6 @@ const look = () => {
 };
 look();
 """
-SENDING = "10.77.1.2"
-NOTHING = "\N{EN DASH}"
-
-
-def number(text: str) -> float:
-    """Of "1.25 k"."""
-    found = re.fullmatch(r"([\d.,]+) ?([kMG]?).*", text)
-    assert found, text
-    return float(found[1].replace(",", "")) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[found[2]]
-
-
-def blocked(site: Site) -> list[str]:
-    return [entry["prefix"] for entry in site.daemon.rest.get("sets/block/entries")["items"]]
-
-
-def test_a_talker_is_shown_blocked_by_a_click_dropped_and_let_go(browser: Browser, site: Site) -> None:
-    with looking(browser, site) as view:
-        view.sign_in(site.token)
-        row = view.row(SENDING)
-        expect(row).to_be_visible()
-        expect(row.locator("td").nth(2)).not_to_have_text("0")
-        view.keep("talking")
-        row.get_by_role("button", name="Block").click()
-        expect(view.page.locator(".notice")).to_contain_text(f"Blocked {SENDING}/32 for 1 hour")
-        assert blocked(site) == [f"{SENDING}/32"]
-        expect(row.locator(".chip")).to_have_text("block")
-        expect(row.locator("td").nth(3)).to_have_class(re.compile("hot"))
-        expect(view.page.locator("#dropped-pps")).not_to_have_text("0 pps")
-        expect(view.page.locator("#entries-table .address")).to_have_text(f"{SENDING}/32")
-        view.keep("blocked")
-        view.page.locator(".notice").get_by_role("button", name="Undo").click()
-        eventually(lambda: blocked(site) == [], "the block is lifted")
-        expect(row.get_by_role("button", name="Block", exact=True)).to_be_visible()
-        expect(row.locator("td").nth(3)).to_have_text(NOTHING)
-
-
-def test_the_ttl_that_is_chosen_runs_and_unblock_can_be_undone(browser: Browser, site: Site) -> None:
-    with looking(browser, site) as view:
-        view.sign_in(site.token)
-        view.page.select_option("#talkers-ttl", label="15 min")
-        view.row(SENDING).get_by_role("button", name="Block").click()
-        left = view.page.locator("#entries-table tbody td").nth(1)
-        expect(left).to_have_text(re.compile(r"14 min \d+ s"))
-        before = left.inner_text()
-        expect(left).not_to_have_text(before)
-        view.row(SENDING).get_by_role("button", name="Unblock").click()
-        expect(view.page.locator("#entries-empty")).to_be_visible()
-        view.page.locator(".notice", has_text="no longer").get_by_role("button", name="Undo").click()
-        expect(left).to_have_text(re.compile(r"14 min \d+ s"))
-        view.page.locator("#entries-table").get_by_role("button", name="Remove").click()
-        eventually(lambda: blocked(site) == [], "the entry is removed")
-
-
-def test_what_covers_an_address_is_shown(browser: Browser, site: Site) -> None:
-    site.daemon.rest.must("PUT", "sets/block/entries/10.77.1.0/24", {"ttl": 600})
-    with looking(browser, site) as view:
-        view.sign_in(site.token)
-        view.row(SENDING).get_by_role("button", name="Unblock").click()
-        told = view.page.locator(".notice", has_text="covered by 10.77.1.0/24")
-        told.get_by_role("button", name="Show").click()
-        expect(view.page.locator("#entries-filter")).to_have_value("10.77.1.0/24")
-        view.page.locator("#entries-table").get_by_role("button", name="Remove").click()
-        eventually(lambda: blocked(site) == [], "the entry is removed")
-
-
-def test_entries_are_added_found_and_removed(browser: Browser, site: Site) -> None:
-    with looking(browser, site) as view:
-        page = view.page
-        view.sign_in(site.token)
-        for prefix in ("203.0.113.0/24", "2001:db8::/32"):
-            page.fill("#entry-prefix", prefix)
-            page.fill("#entry-comment", "seen <b>before</b>")
-            page.click("#entry-add button")
-            expect(page.locator("#entries-table .address", has_text=prefix)).to_be_visible()
-        expect(page.locator("#entries-table tbody tr").first).to_contain_text("manual · seen <b>before</b>")
-        page.fill("#entries-filter", "203.0.113.7")
-        expect(page.locator("#lookup")).to_contain_text("203.0.113.7: drop. rule block matches")
-        page.fill("#entries-filter", "2001:db8::/16")
-        expect(page.locator("#entries-fault")).to_contain_text("2001::/16")
-        page.fill("#entries-filter", "2001::/16")
-        expect(page.locator("#entries-table .address")).to_have_text(["2001:db8::/32"])
-        page.fill("#entries-filter", "")
-        page.fill("#entry-prefix", "203.0.113.0/33")
-        page.click("#entry-add button")
-        expect(page.locator("#entries-fault")).to_contain_text("not an address or prefix")
-        while page.locator("#entries-table tbody tr").count():
-            count = page.locator("#entries-table tbody tr").count()
-            page.locator("#entries-table").get_by_role("button", name="Remove").first.click()
-            expect(page.locator("#entries-table tbody tr")).to_have_count(count - 1)
-        assert blocked(site) == []
-        # what the daemon had to refuse, the browser calls an error: that one, and no other
-        assert [fault for fault in view.faults if "422" not in fault] == []
-        view.faults.clear()
-
-
-def test_what_is_guarded_is_asked_about(browser: Browser, site: Site) -> None:
-    with looking(browser, site, faulty=True) as view:
-        view.sign_in(site.token)
-        view.page.fill("#entry-prefix", "0.0.0.0/0")
-        view.page.click("#entry-add button")
-        expect(view.page.locator("#question")).to_be_visible()
-        expect(view.page.locator("#question p")).to_contain_text("all IPv4 traffic would be dropped")
-        view.page.locator("#question").get_by_role("button", name="Cancel").click()
-        assert blocked(site) == []
-
-
-def test_sorting_filtering_and_pausing(browser: Browser, site: Site) -> None:
-    with looking(browser, site) as view:
-        page = view.page
-        view.sign_in(site.token)
-        addresses = page.locator("#talkers-table .address")
-        expect(view.row("10.77.2.2")).to_be_visible()
-        page.get_by_role("button", name="Bytes", exact=True).click()
-        expect(page.locator("th[aria-sort=descending]")).to_have_text("Bytes")
-        rows = page.locator("#talkers-table tbody tr")
-
-        def sizes() -> list[float]:
-            return [number(text) for text in rows.locator("td:nth-child(6)").all_inner_texts()]
-
-        eventually(lambda: len(sizes()) > 3 and sizes() == sorted(sizes(), reverse=True), "sorted by bytes")
-        page.get_by_role("button", name="Bytes", exact=True).click()
-        eventually(lambda: len(sizes()) > 3 and sizes() == sorted(sizes()), "the smallest first")
-        page.fill("#talkers-filter", "10.77.2.0/24")
-        expect(addresses).to_have_text(["10.77.2.2"])
-        page.fill("#talkers-filter", "77:1:")
-        expect(addresses).to_have_text(["fd00:77:1::2"])
-        page.fill("#talkers-filter", "")
-        page.select_option("#talkers-family", "6")
-        eventually(lambda: all(":" in text for text in addresses.all_inner_texts()), "IPv6 alone")
-        page.click("#interfaces button[value=lan2]")
-        expect(view.row("fd00:77:1::2")).to_have_count(0)
-        page.click("#talkers-pause")
-        frozen = rows.all_inner_texts()
-        began = page.evaluate("performance.now()")
-        eventually(lambda: page.evaluate("performance.now()") > began + 2500, "two readings have gone by")
-        assert rows.all_inner_texts() == frozen
-        page.click("#talkers-pause")
-        eventually(lambda: rows.all_inner_texts() != frozen, "it goes on")
 
 
 def known_seconds(page: Page) -> int:
@@ -185,24 +46,6 @@ def test_a_reload_does_not_lose_the_charts(browser: Browser, site: Site) -> None
         assert box
         view.page.mouse.move(box["x"] + box["width"] - 4, box["y"] + box["height"] / 2)
         expect(view.page.locator("#pps-legend")).to_contain_text(re.compile(r"\d\d:\d\d:\d\dpassed \d.*dropped 0 pps"))
-
-
-def test_the_policy_and_the_system_are_shown(browser: Browser, site: Site) -> None:
-    site.daemon.rest.must("PATCH", "policy", {"mode": "monitor"})
-    try:
-        with looking(browser, site) as view:
-            view.sign_in(site.token)
-            expect(view.page.locator("#mode")).to_have_text("monitor: nothing is dropped")
-            site.daemon.rest.must("PATCH", "policy", {"mode": "enforce"})
-            expect(view.page.locator("#mode")).to_have_text("enforcing")
-            expect(view.page.locator("#rules-table strong")).to_have_text(["allow", "block"])
-            expect(view.page.locator("#links-table tr", has_text="lan1")).to_contain_text(
-                re.compile("attached.*native")
-            )
-            expect(view.page.locator("#maps .name")).to_have_count(len(site.daemon.rest.get("status")["maps"]))
-            expect(view.page.locator("#reasons")).to_contain_text("default")
-    finally:
-        site.daemon.rest.must("PATCH", "policy", {"mode": "enforce"})
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
