@@ -36,6 +36,8 @@ VERBS = {
     "explain": ("explain", "what becomes of a packet, and why"),
     "replay": ("explain", "what would become of the packets of a capture"),
     "set": ("sets", "create, describe and delete sets"),
+    "backup": ("backup", "copy the daemon's database (needs no daemon)"),
+    "restore": ("backup", "put such a copy back while no daemon runs"),
     "token": ("tokens", "access tokens for TCP"),
 }
 

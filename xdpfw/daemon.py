@@ -75,15 +75,16 @@ def shut(settings: Settings) -> None:
 
 
 @contextmanager
-def state_dir_lock(path: Path) -> Iterator[None]:
-    """One daemon per state directory. The lock goes with the process, however it ends.
+def state_dir_lock(path: Path, *, any_owner: bool = False) -> Iterator[None]:
+    """One daemon per state directory. The lock goes with the process, however it ends. `any_owner`: for whoever leaves
+    nothing of its own in there.
 
     Raises AlreadyRuns when another daemon holds it, Unavailable when the directory cannot be used.
     """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         owner = path.stat().st_uid
-        if owner != os.geteuid():  # what one user writes there, the other's daemon could not open
+        if owner != os.geteuid() and not any_owner:  # what one user writes there, the other's daemon could not open
             raise Unavailable(
                 f"the state directory {path} belongs to {user_name(owner)}, and this is {user_name(os.geteuid())}: run "
                 f"the daemon as its owner (the unit does: systemctl start xdpfw), or first chown -R {path}"
