@@ -46,6 +46,17 @@ def _serve(session: Session) -> int:
     return main(settings)
 
 
+def settings_anyway(session: Session, said: dict[str, Any]) -> Settings:
+    """For whom a broken configuration must not stand in the way: what was said on the command line, and defaults."""
+    try:
+        return settings_of(session.args.config, said)
+    except Failure as failure:
+        if session.args.config:
+            raise
+        session.warn(f"{failure.message}; going on without it")
+        return settings_of(os.devnull, said)
+
+
 def settings_of(config: str | None, said: dict[str, Any]) -> Settings:
     """The file's settings, and over them what was said on the command line."""
     from xdpfw.settings import InvalidSettings, from_document, load

@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import argparse
-import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cli.client import Document, segment
 from cli.errors import NOT_FOUND, USAGE, Failure, Refused, code_of_status
@@ -109,13 +108,14 @@ def _wanted(session: Session) -> list[str]:
 
 
 def _detach_offline(session: Session) -> int:
+    from cli.verbs.daemon import settings_anyway
     from xdpfw.hold import Hold
     from xdpfw.kernel import offline
     from xdpfw.model.errors import XdpfwError
 
     args = session.args
     said = {name: getattr(args, name) for name in ("state_dir", "instance", "bpffs")}
-    settings = _offline_settings(session, said)
+    settings = settings_anyway(session, said)
     try:
         names = [
             name
@@ -135,19 +135,6 @@ def _detach_offline(session: Session) -> int:
         for note in _others(settings):
             session.messages.line(f"xdpfw: {note}")
     return _released(session, names, {"changed": bool(names)})
-
-
-def _offline_settings(session: Session, said: dict[str, Any]) -> Settings:
-    """A broken configuration must not stand in the way of the way out."""
-    from cli.verbs.daemon import settings_of
-
-    try:
-        return settings_of(session.args.config, said)
-    except Failure as failure:
-        if session.args.config:
-            raise
-        session.warn(f"{failure.message}; going on without it")
-        return settings_of(os.devnull, said)
 
 
 def _leave_mark(session: Session, hold: Hold) -> None:

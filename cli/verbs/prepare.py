@@ -8,7 +8,7 @@ import pwd
 
 from cli.errors import DONE, NOT_FOUND, Failure, code_of_status
 from cli.session import Session
-from cli.verbs.daemon import settings_of
+from cli.verbs.daemon import settings_anyway
 
 _EXAMPLES = """\
 examples:
@@ -33,7 +33,7 @@ def _prepare(session: Session) -> int:
     from xdpfw.model.errors import XdpfwError
 
     args = session.args
-    settings = settings_of(args.config, {name: getattr(args, name) for name in ("state_dir", "instance", "bpffs")})
+    settings = settings_anyway(session, {name: getattr(args, name) for name in ("state_dir", "instance", "bpffs")})
     try:
         user = pwd.getpwnam(args.user)
     except KeyError:
