@@ -10,7 +10,20 @@ from fastapi import FastAPI
 from api import dashboard, errors, openapi
 from api.auth import Tokens, Trust
 from api.gate import Gate
-from api.routers import addresses, entries, explain, health, interfaces, live, metrics, policy, rules, sets, tokens
+from api.routers import (
+    addresses,
+    entries,
+    events,
+    explain,
+    health,
+    interfaces,
+    live,
+    metrics,
+    policy,
+    rules,
+    sets,
+    tokens,
+)
 from xdpfw import __version__
 from xdpfw.service import Firewall
 
@@ -34,7 +47,7 @@ def create_app(firewall: Firewall, tokens_: Tokens, *, trust: Trust | None = Non
     app.include_router(health.root)
     app.include_router(metrics.root)
     app.include_router(dashboard.router)
-    for module in (health, interfaces, live, sets, entries, addresses, policy, rules, explain, tokens):
+    for module in (health, interfaces, live, sets, entries, addresses, policy, rules, explain, events, tokens):
         app.include_router(module.router, prefix=BASE)
     errors.install(app)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]

@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -197,6 +198,35 @@ class Client:
             raise self._refusal(response)
         while line := self._guarded(response.readline, sent=True):
             yield line
+
+    def live(self, path: str, query: Query, accept: str, seconds: float | None) -> Iterator[bytes]:
+        """The body of a GET that has no end, piece by piece as it comes; for so many seconds."""
+        response = self._send("GET", path, query, None, {"Accept": accept})
+        if response.status >= 400:
+            raise self._refusal(response)
+        connection, over = self._connection, threading.Event()
+        assert connection is not None and connection.sock is not None
+        # Silence is no fault here.
+        connection.sock.settimeout(None)
+
+        def end(sock: socket.socket) -> None:
+            over.set()
+            sock.shutdown(socket.SHUT_RDWR)
+
+        timer = threading.Timer(seconds, end, [connection.sock]) if seconds is not None else None
+        if timer:
+            timer.daemon = True
+            timer.start()
+        try:
+            while piece := response.read1(BLOCK_BYTES):
+                yield piece
+        except (OSError, http.client.HTTPException) as error:
+            if not over.is_set():
+                raise self._unreachable(error, sent=True) from None
+        finally:
+            if timer:
+                timer.cancel()
+            self.close()
 
     def stream(self, path: str, query: Query, accept: str) -> Iterator[bytes]:
         """The body of a GET, block by block."""

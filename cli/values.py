@@ -29,6 +29,14 @@ def seconds(text: str) -> int:
     return total
 
 
+def bytes_of(text: str) -> int:
+    """A number of bytes: `4096`, `100k`, `100M`, `2G` (powers of 1,000). Raises ValueError."""
+    match = re.fullmatch(r"([0-9]{1,12})([kMG]?)B?", text.strip(), re.ASCII)
+    if not match or not int(match[1]):
+        raise ValueError(f"{text!r} is not a size: write 4096, 100k, 100M, 2G")
+    return int(match[1]) * {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}[match[2]]
+
+
 def without_comment(line: str) -> str:
     """One line of a plain list: what stands before `#` or `;`, without blanks."""
     return line.partition("#")[0].partition(";")[0].strip()

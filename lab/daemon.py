@@ -97,10 +97,14 @@ class Daemon:
         """A bearer token for the TCP listener, made over the trusted unix socket."""
         return str(self.rest.must("POST", "tokens", {"name": name, "role": "admin"})["secret"])
 
+    def command(self, *arguments: str) -> list[str]:
+        """A call of `xdpfw` that speaks to this daemon."""
+        return [str(XDPFW), arguments[0], "--socket", str(self.socket), *arguments[1:]]
+
     def cli(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a verb of `xdpfw` against this daemon."""
         return subprocess.run(
-            [str(XDPFW), arguments[0], "--socket", str(self.socket), *arguments[1:]],
+            self.command(*arguments),
             capture_output=True,
             text=True,
             check=check,

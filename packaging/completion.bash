@@ -6,7 +6,7 @@ _xdpfw_interfaces() { local path; for path in /sys/class/net/*; do echo "${path#
 
 _xdpfw() {
     local cur=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb='' words='' at
-    local verbs="serve prepare attach detach status doctor block unblock allow unallow list show import export counters top rules policy explain replay set backup restore token"
+    local verbs="serve prepare attach detach status doctor block unblock allow unallow list show import export counters top events rules policy explain replay set backup restore token"
     for ((at = 1; at < COMP_CWORD; at++)); do
         case ${COMP_WORDS[at]} in
             --socket | --url | --timeout) ((at++)) ;;
@@ -15,6 +15,7 @@ _xdpfw() {
         esac
     done
     case $previous in
+        --verdict) words="pass drop" ;;
         --mode) words="auto native generic" ;;
         --sort) words="pps bps packets bytes share" ;;
         --of) words="total passed dropped" ;;

@@ -90,6 +90,8 @@ class Writer:
         self._compiler = compiler
         self._bases = dict(compiler.bases)
         self._features = features_of(state.policy)
+        # What the program has to do beside what the policy asks for.
+        self.extra: Features = frozenset()
         self._after_long = after_long
         self._thread = ThreadPoolExecutor(1, "xdpfw-writer")
         self._long = asyncio.Lock()
@@ -138,7 +140,7 @@ class Writer:
             raise
         try:
             if policy:
-                self.use(features_of(old.policy) | features_of(policy))
+                self.use(features_of(old.policy) | features_of(policy) | self.extra)
             self._kernel.execute(plan.ops, revision)
         except Exception:
             self._compiler.abort(plan)
@@ -155,9 +157,14 @@ class Writer:
             self._features = features
 
     @property
+    def wanted(self) -> Features:
+        """What the program has to do now."""
+        return features_of(self.state.policy) | self.extra
+
+    @property
     def has_too_much(self) -> bool:
-        """Whether the program has features that the policy does not ask for (any more)."""
-        return self._features != features_of(self.state.policy)
+        """Whether the program has features that nobody asks for (any more)."""
+        return self._features != self.wanted
 
     def rehearse(self, edit: Edit | None = None, policy: Policy | None = None) -> None:
         """Raise what `apply` would raise for lack of room, and change nothing."""

@@ -142,6 +142,7 @@ def test_every_operation_has_a_stable_id(document: Any) -> None:
         "GET /healthz": "healthz",
         "GET /readyz": "readyz",
         "GET /metrics": "get_metrics",
+        "GET /events": "stream_events",
         "POST /explain": "explain",
         "POST /replay": "replay",
         "GET /rules": "list_rules",

@@ -188,6 +188,37 @@ class AddressView:
 
 
 @dataclass(frozen=True, slots=True)
+class EventView:
+    """One frame that the packet path told of. `watching`: the rule in monitor mode that would have decided before."""
+
+    time: datetime
+    interface: str
+    verdict: str
+    monitored: bool
+    reason: str
+    rule: str | None
+    watching: str | None
+    source: str | None
+    destination: str | None
+    protocol: str | None
+    source_port: int | None
+    destination_port: int | None
+    icmp_type: int | None
+    tcp_flags: str | None
+    vlan: int | None
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventsStatus:
+    """Whether anybody watches; by CPU, events that came too fast to be read, and offers beyond the bounds."""
+
+    watchers: int
+    lost: list[int]
+    limited: list[int]
+
+
+@dataclass(frozen=True, slots=True)
 class ExplainView:
     """What the packet path says about one frame. `watching`: the rule in monitor mode that would have decided before.
     `matches`: entries that contain the source. `tier`: the table that led to its entry."""
@@ -343,4 +374,5 @@ class StatusView:
     sets: list[SetView]
     maps: dict[str, MapView]
     operation: OperationView | None
+    events: EventsStatus
     kernel: dict[str, Any]

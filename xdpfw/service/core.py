@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from xdpfw.clock import Clock, ClockAnchor, SystemClock
+from xdpfw.events import Events
 from xdpfw.hold import Hold
 from xdpfw.hub import Hub
 from xdpfw.interfaces import Interfaces
@@ -57,6 +58,8 @@ class Core:
         self.versions = Versions()
         self.traffic = Traffic(kernel, self.clock)
         self.hub = Hub(self.clock)
+        self.events = Events(self.clock)
+        self.watched = asyncio.Event()
         self.guards = Guards(kernel, self.clock, tuple(management), protect_ssh=protect_ssh)
         self.operation: OperationView | None = None
         self.readers = Readers()
@@ -155,6 +158,7 @@ class Core:
         """Stop. Filters stay in force, unless `detach`: then nothing of this instance is left in the kernel; neither
         is it where nothing is attached or wanted, because tables that no program reads are memory for nothing."""
         self.hub.close()
+        self.events.close()
         if self._writer and self._interfaces:
             await self._writer.close()
             idle = not self._interfaces.desired and not self._interfaces.attached

@@ -17,6 +17,7 @@ from xdpfw.model.prefix import Address
 from xdpfw.model.reason import MAX_REASONS, Reason
 from xdpfw.model.rule_form import PROTOCOL_NAMES
 from xdpfw.model.views import ExplainView, MatchView, ReplayedPacket, ReplayView, Share
+from xdpfw.service.present import rule_names
 from xdpfw.service.sight import SightUseCases
 
 PIECE = 2_000
@@ -130,11 +131,6 @@ NOT_ETHERNET = Brief(False, -1, False, b"")
 def whole(record: Record) -> bytes:
     """A packet of which only the beginning was captured, filled up: its headers speak of its true length."""
     return record.data.ljust(record.length, b"\0") if len(record.data) < record.length else record.data
-
-
-def rule_names(policy: Policy) -> dict[int, str]:
-    """Rules' ids by their causes."""
-    return {MAX_REASONS + slot: id for id, slot in policy.slots.of.items()}
 
 
 def told(cause: int, names: Mapping[int, str]) -> tuple[str, str | None]:

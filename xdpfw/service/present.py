@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from xdpfw.clock import SECOND, to_datetime
 from xdpfw.model.policy import Claim, Entry, Policy
+from xdpfw.model.reason import MAX_REASONS
 from xdpfw.model.views import ClaimView, Count, EntryView, MatchView, PolicyView
 
 
@@ -34,6 +35,11 @@ def match_view(name: str, entry: Entry, hits: Count) -> MatchView:
     first = entry.claims[0]
     expires_at = None if first.expires is None else to_datetime(first.expires)
     return MatchView(name, str(entry.prefix), first.origin, expires_at, first.comment, hits.packets, hits.bytes)
+
+
+def rule_names(policy: Policy) -> dict[int, str]:
+    """Rules' ids by their causes."""
+    return {MAX_REASONS + slot: id for id, slot in policy.slots.of.items()}
 
 
 def policy_view(policy: Policy) -> PolicyView:

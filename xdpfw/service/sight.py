@@ -12,7 +12,7 @@ from xdpfw.effects import effect_of, judge_address
 from xdpfw.model.errors import XdpfwError
 from xdpfw.model.interface import InterfaceState
 from xdpfw.model.prefix import Address, Prefix
-from xdpfw.model.views import AddressView, Count, InterfaceView, MapView, MatchView, StatusView
+from xdpfw.model.views import AddressView, Count, EventsStatus, InterfaceView, MapView, MatchView, StatusView
 from xdpfw.service.interfaces import InterfaceUseCases
 from xdpfw.service.present import match_view, policy_view
 from xdpfw.service.rules import RuleUseCases
@@ -47,6 +47,7 @@ class SightUseCases(SetUseCases, RuleUseCases, InterfaceUseCases):
             sets=sets,
             maps={fill.name: MapView(fill.used if fill.used >= 0 else None, fill.size) for fill in maps},
             operation=self.operation,
+            events=EventsStatus(len(self.events.watchers), self.events.lost, self.events.limited),
             kernel=await asyncio.to_thread(self.kernel.features),
         )
 

@@ -10,8 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from xdpfw.clock import SECOND, ClockAnchor
 from xdpfw.model.errors import XdpfwError
-from xdpfw.policy.rows import features_of
-from xdpfw.service.core import Core
+from xdpfw.service.events import READ_EVERY, EventUseCases
 from xdpfw.store.port import StoredChange
 
 log = logging.getLogger("xdpfw.upkeep")
@@ -22,7 +21,7 @@ RECONCILE_EVERY = 5.0
 """Also without any news from the kernel: an attach that failed is tried again."""
 
 
-class Upkeep(Core):
+class Upkeep(EventUseCases):
     """The packet path stops matching a timed entry by itself; here it is only cleared away."""
 
     async def run_upkeep(self) -> None:
@@ -33,6 +32,7 @@ class Upkeep(Core):
             tasks.create_task(self._every(RECONCILE_EVERY, self.reconcile))
             tasks.create_task(self._every(SETTLE_EVERY, self.settle))
             tasks.create_task(self._every(SETTLE_EVERY, self.trim))
+            tasks.create_task(self._every(READ_EVERY, self.read_events))
             tasks.create_task(self._follow_links())
 
     async def _every(self, seconds: float, job: Callable[[], Awaitable[None]]) -> None:
@@ -74,10 +74,10 @@ class Upkeep(Core):
         """A program that has more features than the policy asks for is right, and slower than it need be."""
         if not self.writer.has_too_much:
             return
-        wanted = features_of(self.state.policy)
+        wanted = self.writer.wanted
         await asyncio.to_thread(self.kernel.prepare, wanted)
         async with self.writer.lock:
-            if features_of(self.state.policy) == wanted:
+            if self.writer.wanted == wanted:
                 await self.writer.call(self.writer.use, wanted)
 
     async def reconcile(self) -> None:
