@@ -86,7 +86,7 @@ FIELDS: dict[str, tuple[str, Any]] = {
     "sources": ("The only prefixes it may be used from; none: from everywhere", ["192.0.2.0/24"]),
     "state": ("attached, detached, absent or error", "attached"),
     "times": ("Ends of the steps, oldest first", ["2026-01-02T03:04:05Z"]),
-    "tier": ("Table in which the source was found: hosts, trie, none", "hosts"),
+    "tier": ("Table in which the source was found: roots, flats, buckets, trie, none", "flats"),
     "time": ("When the packet path saw it", "2026-01-02T03:04:05Z"),
     "total": ("How many there are in all", 3),
     "tcp_flags": ("Flags that are set, by name or as a number; SYN when nothing is said", "syn,ack"),

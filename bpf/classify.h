@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "gate.h"
 #include "maps.h"
 #include "packet.h"
 
@@ -18,19 +19,19 @@ static __always_inline int is_ipv4(const union address *address)
 	return !address->halves[0] && address->words[2] == bpf_htonl(0xffff);
 }
 
-/* A host is the longest prefix there is, so the tries need not be asked when the hash knows it. */
-static __always_inline __u32 find_leaf(const union address *source)
+/* The whole truth, at its price. A host is the longest prefix there is: the trie is not asked when the hash knows it. */
+static __always_inline __u32 ask_tries(const union address *address)
 {
 	__u32 *leaf_id;
 
-	if (is_ipv4(source)) {
-		struct trie4_key key = { .length = 32, .address = source->words[3] };
+	if (is_ipv4(address)) {
+		struct trie4_key key = { .length = 32, .address = address->words[3] };
 
 		leaf_id = hosts4.lookup(&key.address);
 		if (!leaf_id)
 			leaf_id = trie4.lookup(&key);
 	} else {
-		union address host = *source;
+		union address host = *address;
 		struct trie6_key key = { .length = 128 };
 
 		leaf_id = hosts6.lookup(&host);
@@ -40,6 +41,17 @@ static __always_inline __u32 find_leaf(const union address *source)
 		}
 	}
 	return leaf_id ? *leaf_id : 0;
+}
+
+static __always_inline __u32 find_leaf(const union address *address)
+{
+#ifndef TRIES_ONLY
+	__u32 found = is_ipv4(address) ? ask_tiers4(address->words[3]) : ask_tiers6(address);
+
+	if (found != LOST)
+		return found;
+#endif
+	return ask_tries(address);
 }
 
 /* Entries run out here, by the clock, also when nobody cleans up behind them. */

@@ -42,7 +42,7 @@ def test_the_answer_names_what_decided(ruled: Api) -> None:
     assert [(m["set"], m["prefix"], m["comment"]) for m in blocked["matches"]] == [
         ("block", "203.0.113.0/24", "scanners")
     ]
-    assert blocked["tier"] == "trie"
+    assert blocked["tier"] == "flats"
     allowed = explain(ruled, source="203.0.113.9")
     assert (allowed["verdict"], allowed["rule"], len(allowed["matches"])) == ("pass", "allow", 2)
     other = explain(ruled, source="192.0.2.1")

@@ -20,6 +20,7 @@ from xdpfw.kernel.limit_maps import LimitMaps
 from xdpfw.kernel.maps import Map
 from xdpfw.kernel.rule_maps import RuleMaps
 from xdpfw.kernel.tables import Tables
+from xdpfw.kernel.tiers import tiers_of
 from xdpfw.model.errors import MapFull
 from xdpfw.model.prefix import FAMILIES, Family
 from xdpfw.policy.match import RuleTables
@@ -69,6 +70,7 @@ class Applier:
         self._order = threading.Lock()
         self._order.acquire()
         self.fill = {f"{kind}{family}": 0 for family in FAMILIES for kind in ("hosts", "trie")}
+        self._tiers = tiers_of(tables.maps, tables.path, tables.ids, tables.covers)
 
     def execute(self, ops: Sequence[Op], revision: int) -> None:
         """Raises MapFull or KernelError; if that happens before the flip, what was inserted is taken out again."""
@@ -145,7 +147,7 @@ class Applier:
 
     # prefixes
 
-    def _insert(self, family: Family, keys: Keys, leaves: Ids) -> None:
+    def _insert(self, family: Family, keys: Keys, leaves: Ids, *, again: bool = False) -> None:
         if self._deleted:
             self.grace()
         self._tables.list_leaves(family, keys, leaves, layouts.INSERTING)
@@ -158,6 +160,11 @@ class Applier:
                     self._delete_from(other, family, undo_keys)
                 self._tables.list_leaves(family, keys, leaves, layouts.FREE)
                 raise _explain(error, table) from error
+        try:
+            self._tiers[family].insert(keys, leaves, again=again)
+        except MapFull:
+            self._delete(family, keys, leaves)
+            raise
         self._tables.list_leaves(family, keys, leaves, layouts.LIVE)
 
     def _insert_into(self, table: Map, keys: Keys, leaves: Ids) -> tuple[int, libbpf.Refused | None]:
@@ -180,6 +187,7 @@ class Applier:
         self._tables.list_leaves(family, keys, leaves, layouts.DELETING)
         for table, chosen_keys, _ in self._split(family, keys, leaves):
             self._delete_from(table, family, chosen_keys)
+        self._tiers[family].delete(keys, leaves)
         self._tables.list_leaves(family, keys, leaves, layouts.FREE)
 
     def _delete_from(self, table: Map, family: Family, keys: Keys) -> None:
@@ -207,10 +215,13 @@ class Applier:
         Raises:
             MapFull: there is no room for them.
         """
+        for family, (keys, leaves) in self._tables.listed(layouts.LIVE).items():
+            self._tiers[family].adopt(keys, leaves)
         for family, (keys, leaves) in self._tables.listed(layouts.INSERTING, layouts.DELETING).items():
             there = self._hosts_there(family, keys)
+            self._tiers[family].insert(keys[there], leaves[there], again=True)
             self._tables.list_leaves(family, keys[there], leaves[there], layouts.LIVE)
-            self._insert(family, keys[~there], leaves[~there])
+            self._insert(family, keys[~there], leaves[~there], again=True)
         self.fill = self._tables.count_live()
         self.grace()
         self._tables.clear_free_counts()

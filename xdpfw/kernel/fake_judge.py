@@ -48,7 +48,7 @@ def judge(tables: Tables, bans: FakeBans, frame: bytes, interface: str | None, n
         leaf,
         banned_by=0 if banned is None else MAX_REASONS + banned,
         monitored_cause=0 if watching is None else MAX_REASONS + rules.slot(watching),
-        tier="trie" if leaf else "none",
+        tier=tables.tier_of(leaf),
         fields=fields,
     )
 

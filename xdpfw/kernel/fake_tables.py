@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from xdpfw.kernel.fake_rules import FakeRules
-from xdpfw.kernel.port import Directory, TalkerTable
+from xdpfw.kernel.port import Directory, TalkerTable, tier_of
 from xdpfw.model.prefix import ADDRESS_BYTES, FAMILIES, HOST_LENGTH, Family
 from xdpfw.policy.ops import NEVER, Ids, Keys
 
@@ -41,6 +41,14 @@ class Tables:
             if leaf is not None:
                 return leaf
         return 0
+
+    def tier_of(self, leaf: int) -> str:
+        """The table of the real packet path in which this leaf would be found."""
+        for family, prefixes in self.prefixes.items():
+            for key, held in prefixes.items():
+                if held == leaf:
+                    return tier_of(family, key[-1])
+        return "none"
 
     def class_of(self, leaf: int, now: int) -> int:
         """The class of a leaf at wall clock `now`, following expired memberships."""

@@ -20,6 +20,15 @@ HOST6_KEY = np.dtype([("address", "u1", 16)])
 TRIE4_KEY = np.dtype([("length", "u4"), ("address", "u1", 4)])
 TRIE6_KEY = np.dtype([("length", "u4"), ("address", "u1", 16)])
 
+# bpf/tiers.h
+PAGE_LINE = np.dtype([("words", "u8", 8)])
+LINE6 = np.dtype(
+    [("high", "u8", 3), ("low", "u8", 3), ("leaf", "u4", 3), ("length", "u1", 3), ("overflown", "u1")]
+)  # fmt: skip
+ROOT = np.dtype([("leaf", "u4"), ("longer", "u4")])
+SEEDS = np.dtype([("keys", "u8", 4), ("odd", "u8"), ("reserved", "u8", 3)])
+CELLS = np.dtype("u8")
+
 CONTROL = np.dtype(
     [
         ("generation", "u4"),
@@ -255,6 +264,10 @@ C_STRUCTS = {
     "struct config": CONFIG,
     "struct tally": TALLY,
     "struct talker": SLOT,
+    "struct line": PAGE_LINE,
+    "struct line6": LINE6,
+    "struct root": ROOT,
+    "struct seeds": SEEDS,
     "struct trie4_key": TRIE4_KEY,
     "struct trie6_key": TRIE6_KEY,
     "struct decision": DECISION,

@@ -44,7 +44,7 @@ FEW = 256
 @dataclass(frozen=True, slots=True)
 class MapSpec:
     """`setting` names the limit that sizes it, if one does. `reserved`: it has memory for all entries from the
-    start, so that the packet path may insert."""
+    start, so that the packet path may insert. `inner`: what the maps in a map of maps are like."""
 
     name: str
     kind: int
@@ -53,6 +53,7 @@ class MapSpec:
     entries: int
     setting: str = ""
     reserved: bool = False
+    inner: MapSpec | None = None
 
     @property
     def bytes(self) -> int:
@@ -60,13 +61,23 @@ class MapSpec:
 
     @property
     def flags(self) -> int:
-        return MMAPABLE if self.kind == ARRAY else 0 if self.reserved else NO_PREALLOC
+        if self.kind == ARRAY:
+            return MMAPABLE
+        return 0 if self.reserved or self.inner else NO_PREALLOC
 
     @property
     def fingerprint(self) -> int:
         """Tells layouts and sizes apart: maps of the same fingerprint can stand for each other."""
         text = f"{self.name} {self.kind} {self.key.descr} {self.value.descr} {self.entries} {self.flags}"
+        if self.inner:
+            text += f" of {self.inner.fingerprint}"
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
+
+
+PAGE_LINES, PAGE_SLOTS = 4096, 256
+PAGE = MapSpec("page", ARRAY, INDEX, layouts.PAGE_LINE, PAGE_LINES)
+PAGED = ("flats4", "buckets4", "buckets6")
+"""Tables that grow by pages (kernel/pages.py)."""
 
 
 def possible_cpus() -> int:
@@ -129,6 +140,12 @@ def shared_specs(limits: Limits, cpus: int) -> list[MapSpec]:
         MapSpec("ban_place", ARRAY, INDEX, layouts.BAN_PLACE, 2 * MAX_SLOTS),
         MapSpec("ban_gate", ARRAY, INDEX, layouts.GATE_LINE, layouts.GATE_LINES),
         MapSpec("leaf_counters", ARRAY, INDEX, layouts.LEAF_COUNTER, leaf_shards(limits, cpus) * leaves, "leaves"),
+        MapSpec("seeds", ARRAY, INDEX, layouts.SEEDS, 1),
+        MapSpec("root4", ARRAY, INDEX, layouts.ROOT, 1 << 8),
+        MapSpec("root6", ARRAY, INDEX, layouts.ROOT, 1 << 16),
+        MapSpec("gate4", ARRAY, INDEX, layouts.CELLS, 1 << 19),
+        MapSpec("gate6", ARRAY, INDEX, layouts.CELLS, 1 << 19),
+        *(MapSpec(name, ARRAY_OF_MAPS, INDEX, INDEX, PAGE_SLOTS, inner=PAGE) for name in PAGED),
         MapSpec("directory", ARRAY, INDEX, layouts.DIRECTORY, leaves, "leaves"),
     ]
 
@@ -159,14 +176,17 @@ class Map:
     def __init__(self, spec: MapSpec, fd: int) -> None:
         self.spec, self.fd = spec, fd
         self._kept = spec.kind == ARRAY and spec.bytes <= KEPT_BYTES
-        self.view: View = _map_memory(spec, fd) if self._kept else np.empty(0, spec.value)
+        self.view: View = map_memory(spec, fd) if self._kept else np.empty(0, spec.value)
 
     @classmethod
     def create(cls, spec: MapSpec) -> Map:
         """Raises MapFull when memory is short, naming the setting that sizes the map."""
         size = spec.value.itemsize
+        inner = cls.create(spec.inner) if spec.inner else None
         try:
-            fd = libbpf.map_create(spec.kind, spec.name, spec.key.itemsize, size, spec.entries, spec.flags)
+            fd = libbpf.map_create(
+                spec.kind, spec.name, spec.key.itemsize, size, spec.entries, spec.flags, inner.fd if inner else 0
+            )
         except libbpf.Refused as error:
             if error.errno not in (errno.ENOMEM, errno.E2BIG):
                 raise
@@ -174,12 +194,15 @@ class Map:
             raise MapFull(
                 f"no memory for the map {spec.name}: {spec.entries} entries, {spec.bytes >> 20} MB{hint}"
             ) from error
+        finally:
+            if inner:
+                inner.close()
         return cls(spec, fd)
 
     @contextmanager
     def mapped(self) -> Iterator[View]:
         """All records of an array. Do not keep a reference to them."""
-        yield self.view if self._kept else _map_memory(self.spec, self.fd)
+        yield self.view if self._kept else map_memory(self.spec, self.fd)
 
     def read(self, at: Indexes) -> View:
         """Copies of some records of an array."""
@@ -212,7 +235,7 @@ class Map:
         """The records from the lowest to the highest index, mapped, and the lowest: the kernel sets up every page of a
         mapping at once, and the pieces of a long change are close together."""
         first, last = int(at.min()), int(at.max())
-        return first, _map_memory(self.spec, self.fd, first, last - first + 1)
+        return first, map_memory(self.spec, self.fd, first, last - first + 1)
 
     def close(self) -> None:
         """A reader who is at it just then finds zeros: its descriptor may mean something else a moment later."""
@@ -221,7 +244,7 @@ class Map:
         self.fd = -1
 
 
-def _map_memory(spec: MapSpec, fd: int, first: int = 0, count: int | None = None) -> View:
+def map_memory(spec: MapSpec, fd: int, first: int = 0, count: int | None = None) -> View:
     count = spec.entries if count is None else count
     begin, end = (record * spec.value.itemsize for record in (first, first + count))
     page = begin // mmap.PAGESIZE * mmap.PAGESIZE

@@ -167,7 +167,7 @@ class Judgement:
     monitored: bool  # passed, though the policy (in monitor mode) says drop
     leaf: int
     monitored_cause: int = 0  # MAX_REASONS + slot of the rule in monitor mode that would have decided before, or 0
-    tier: str = "none"  # the table in which the source was found: hosts, trie, or none
+    tier: str = "none"  # the table in which the source was found (`tier_of`), or none
     fields: dict[str, Any] = field(default_factory=dict)
     banned_by: int = 0  # MAX_REASONS + slot of the rule that banned the source, or 0
 
@@ -211,6 +211,15 @@ class EventBatch:
     rows: npt.NDArray[Any]
     lost: list[int]
     limited: list[int]
+
+
+def tier_of(family: Family, length: int) -> str:
+    """The table in which packets find a prefix (bpf/tiers.h)."""
+    if length <= (8 if family == 4 else 16):
+        return "roots"
+    if family == 4:
+        return "flats" if length <= 24 else "buckets"
+    return "trie" if 64 < length <= 124 else "buckets"
 
 
 class Brief(NamedTuple):

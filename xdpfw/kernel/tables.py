@@ -15,10 +15,11 @@ import numpy.typing as npt
 from xdpfw.kernel import layouts, libbpf
 from xdpfw.kernel.keys import directory_rows, keys_of_rows
 from xdpfw.kernel.maps import Map, MapSpec, View, leaf_ids, leaf_shards, limiter_sets, shared_specs
-from xdpfw.kernel.port import Directory
+from xdpfw.kernel.port import Directory, tier_of
+from xdpfw.kernel.tiers import sow
 from xdpfw.model.limits import Limits
 from xdpfw.model.prefix import FAMILIES, HOST_LENGTH, Family
-from xdpfw.policy.keys import order
+from xdpfw.policy.keys import order, parents
 from xdpfw.policy.ops import Ids, Keys
 
 
@@ -66,6 +67,7 @@ class Tables:
         control["vectors"], control["limiter_sets"] = self.limits.vectors, limiter_sets(self.limits)
         self.maps["ban_control"].view[0]["seed"] = secrets.randbits(64)
         self.meta["layout"], self.meta["records"] = layout, layouts.RECORDS
+        sow(self.maps["seeds"].view)
 
     @classmethod
     def open(cls, path: Path, limits: Limits, cpus: int) -> Tables | None:
@@ -161,11 +163,29 @@ class Tables:
         self.maps["directory"].write(leaves, directory_rows(family, keys, state))
 
     def tier_of(self, leaf: int) -> str:
-        """Which table led to a leaf."""
+        """Which table leads to a leaf."""
         if not leaf:
             return "none"
         [record] = self.maps["directory"].read(np.array([leaf]))
-        return "hosts" if record["length"] == HOST_LENGTH[int(record["family"])] else "trie"  # type: ignore[index]
+        return tier_of(6 if record["family"] == 6 else 4, int(record["length"]))
+
+    def covers(self, family: Family, keys: Keys) -> Ids:
+        """The leaf of the longest prefix in the directory, hosts apart, that contains each of these sorted keys, which
+        are not live themselves; 0 where there is none."""
+        with self.maps["directory"].mapped() as directory:
+            live = (directory["state"] == layouts.LIVE) & (directory["family"] == family)
+            leaves = np.flatnonzero(live & (directory["length"] < HOST_LENGTH[family])).astype(np.uint32)
+            around = keys_of_rows(family, directory[leaves])
+        both = np.concatenate((around, keys))
+        sorting = order(both)
+        above = parents(family, both[sorting])
+        live_there = sorting < len(around)
+        while len(astray := np.flatnonzero((above >= 0) & ~live_there[above])):
+            above[astray] = above[above[astray]]
+        found = np.where(above >= 0, leaves[np.minimum(sorting[above], len(leaves) - 1)], 0)
+        answers = np.zeros(len(both), np.uint32)
+        answers[sorting] = found
+        return answers[len(around) :]
 
     def directory_now(self) -> Directory:
         found = self.listed(layouts.LIVE)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The gates, which say what is worth asking for (bpf/tiers.h), written under the packets' eyes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from xdpfw.kernel.lines import Index, Words
+from xdpfw.kernel.maps import Map
+from xdpfw.policy.keys import starts
+
+States = npt.NDArray[np.uint8]
+Addresses = tuple[Words, Words]
+"""High and low halves of IPv6 addresses; IPv4 addresses in the low 32 bits of the high ones."""
+
+Counter = Callable[[Addresses, int], None]
+"""Takes note of prefixes that came (1) or went (-1)."""
+
+NOTHING, FLAT, HOSTS, DEEP = range(4)
+"""enum gate4_state"""
+
+CELLS_LOG, BITS, FIRST = 19, 5, 28
+HOSTS6, TRIE6 = 10, 11
+_FULL = (1 << BITS) - 1
+
+
+class Gate4:
+    """Two bits for every /24, four of them to a byte."""
+
+    def __init__(self, gate: Map) -> None:
+        self._gate = gate
+
+    @property
+    def _packed(self) -> States:
+        return self._gate.view.view(np.uint8)
+
+    def states(self, cells: Index) -> States:
+        found: States = self._packed[cells >> 2] >> ((cells & 3) * 2).astype(np.uint8)
+        return found & np.uint8(3)
+
+    def set(self, cells: Index, states: States) -> None:
+        """Cells may come more than once, with the same state; those of one byte take turns."""
+        packed = self._packed
+        for place in range(4):
+            here = np.flatnonzero(cells & 3 == place)
+            at, shift = cells[here] >> 2, 2 * place
+            packed[at] = packed[at] & np.uint8(0xFF ^ 3 << shift) | states[here] << np.uint8(shift)
+
+    def widen(self, cells: Index, state: int) -> None:
+        cells = cells[self.states(cells) < state]
+        self.set(cells, np.full(len(cells), state, np.uint8))
+
+    def widen_rows(self, rows: Index, count: int) -> None:
+        """What was nothing is flat, in each of these rows of so many cells."""
+        if count < 4:
+            self.widen((rows[:, None] * count + np.arange(count)).reshape(-1), FLAT)
+            return
+        packed = self._packed.reshape(-1, count // 4)
+        found = packed[rows]
+        packed[rows] = found | (~(found | found >> 1) & np.uint8(0x55))
+
+
+class Gate6:
+    """Counts of what is held at each level, by /32. `longer` counts by /16."""
+
+    def __init__(self, gate: Map, longer: Counter, odd: np.uint64) -> None:
+        self._gate, self._count_longer, self._odd = gate, longer, odd
+
+    def widen(self, level: int, at: Addresses) -> None:
+        self._count(level, at, 1)
+        self._count_longer(at, 1)
+
+    def tighten(self, level: int, at: Addresses) -> None:
+        self._count_longer(at, -1)
+        self._count(level, at, -1)
+
+    def _count(self, level: int, at: Addresses, sign: int) -> None:
+        tops = at[0] >> np.uint64(32)
+        if level < 32:
+            tops = np.add(tops[:, None], np.arange(1 << (32 - level), dtype=np.uint64)).reshape(-1)
+        places: Words = tops * self._odd
+        cells, counts = counted(places >> np.uint64(64 - CELLS_LOG))
+        shift = np.uint64(BITS * _field_of(level))
+        words, full = self._gate.view[cells], np.uint64(_FULL)
+        before = (words >> shift & full).astype(np.int64)
+        after = np.where(before == _FULL, _FULL, np.clip(before + sign * counts, 0, _FULL)).astype(np.uint64)
+        self._gate.view[cells] = (words & ~(full << shift)) | after << shift
+
+
+def _field_of(level: int) -> int:
+    """Position in a cell of gate6."""
+    if level == 128:
+        return HOSTS6
+    return TRIE6 if level > 64 else (level - FIRST) // 4
+
+
+def counted(values: Words) -> tuple[Words, Index]:
+    """Distinct values, and how often each is there."""
+    ordered = np.sort(values)
+    first = np.flatnonzero(starts(ordered))
+    return ordered[first], np.diff(first, append=len(ordered))
