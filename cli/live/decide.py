@@ -18,6 +18,8 @@ from cli.client import Document
 from cli.live.reading import Talker
 
 _KEPT = 8192
+BANNED = "banned"
+"""The set of those that a limit has banned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +32,12 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """`conditional`: it asks for more than the source. `wanted`, `unwanted`: names of sets and prefixes; without any
-    wanted it is about everyone."""
+    """`conditional`: it asks for more than the source. `bans`: who is over its limit, whatever comes from there then.
+    `wanted`, `unwanted`: names of sets and prefixes; without any wanted it is about everyone."""
 
     decision: Decision
     conditional: bool
+    bans: bool
     interfaces: frozenset[str]
     wanted: tuple[str, ...]
     unwanted: tuple[str, ...]
@@ -46,6 +49,7 @@ class _Rule:
         return cls(
             Decision(rule["id"], rule["action"]),
             bool(match.keys() - {"source", "interfaces"}),
+            bool((rule.get("limit") or {}).get("ban")),
             frozenset(match.get("interfaces", ())),
             tuple(text for text in source if not text.startswith("!")),
             tuple(text[1:] for text in source if text.startswith("!")),
@@ -122,6 +126,8 @@ class Rules:
                 continue
             if rule.interfaces and interfaces.isdisjoint(rule.interfaces):
                 continue
+            if rule.bans and BANNED in keys:
+                return Decision(BANNED, "drop"), perhaps
             # On one of several interfaces only: not all of the talker's packets meet it.
             if not rule.conditional and (not rule.interfaces or interfaces <= rule.interfaces):
                 return rule.decision, perhaps
@@ -146,7 +152,8 @@ def _about_everyone(rules: Sequence[_Rule]) -> Iterator[int]:
     meet and that drops is what may drop, and after the first that every packet meets comes nothing."""
     may_drop = False
     for at, rule in enumerate(rules):
-        if rule.wanted or (rule.conditional and (may_drop or rule.decision.verdict == "pass")):
+        pointless = rule.conditional and not rule.bans and (may_drop or rule.decision.verdict == "pass")
+        if rule.wanted or pointless:
             continue
         yield at
         if rule.always and not rule.conditional:

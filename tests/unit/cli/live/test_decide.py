@@ -75,6 +75,16 @@ def test_limits_are_decisions_of_their_own() -> None:
     assert decided([rule("slow", "limit", protocol=["udp"])], talker(A, 1, 1)) == "limit slow?"
 
 
+def test_a_ban_stands_where_its_rule_does_and_is_about_everything_from_there() -> None:
+    slow = rule("slow", "limit", protocol=["udp"]) | {"limit": {"rate": 10, "ban": 60}}
+    web = rule("web", "drop", destination_ports=[80])
+    one = talker(A, 1, 1, sets=("banned",))
+    assert decided([ALLOW, web, slow], one) == "drop banned"
+    assert decided([slow | {"limit": {"rate": 10, "ban": 0}}], one) == "limit slow?"
+    assert decided([slow], talker(A, 1, 1)) == "limit slow?"
+    assert decided([ALLOW, slow], talker(A, 1, 1, sets=("allow", "banned"))) == "pass allow"
+
+
 def test_interfaces_of_a_rule() -> None:
     wan = rule("wan", "drop", interfaces=["eth0"])
     assert decided([wan], talker(A, 1, 1), interface="eth0") == "drop wan"
