@@ -80,6 +80,13 @@ def test_a_talker_is_seen_blocked_and_released(site: Site, tmux: Tmux) -> None:
         tmux.press("Enter", "Down")
         tmux.shows(f"in {address}/32")
 
+        def events(*words: str) -> bool:
+            """Whether a packet of this talker is shown with all of these."""
+            return any("→" in line and address in line and set(words) <= set(line.split()) for line in tmux.screen)
+
+        tmux.press("e")
+        eventually(lambda: events("pass", "udp"), "its packets pass, one by one")
+
         # All in one go, as one types ahead over a slow line.
         tmux.press("b", "BSpace", "2", "4", "Tab", "1", "0", "m", "Tab", "n", "o", "i", "s", "e", "Enter")
         tmux.shows(f"blocked {client.network4} for 10 m; z undoes it")
@@ -88,6 +95,8 @@ def test_a_talker_is_seen_blocked_and_released(site: Site, tmux: Tmux) -> None:
         assert 0 < entry["ttl"] <= 600
         assert not any(reach(client, ["ping4", "udp4"]).values())
         eventually(lambda: tmux.row(address)[6:8] == ["100%", "block"], "all of it is dropped, by block")
+        eventually(lambda: events("drop", "rule:block"), "its packets are dropped, one by one")
+        tmux.press("e")
         dropped = next(line.split() for line in tmux.screen if line.startswith("dropped"))
         assert float(dropped[1]) > 0
 
