@@ -33,6 +33,7 @@ VERBS = {
     "top": ("top", "who is talking: addresses by traffic, dropped traffic included"),
     "rules": ("rules", "the ordered rules: list, add, edit, move, remove"),
     "events": ("events", "packet by packet: who is talking, and what became of it"),
+    "program": ("program", "what runs in the driver: instructions, machine code, maps, time of a run"),
     "policy": ("policy", "default verdict, enforce or monitor"),
     "explain": ("explain", "what becomes of a packet, and why"),
     "replay": ("explain", "what would become of the packets of a capture"),

@@ -6,7 +6,7 @@ _xdpfw_interfaces() { local path; for path in /sys/class/net/*; do echo "${path#
 
 _xdpfw() {
     local cur=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb='' words='' at
-    local verbs="serve prepare attach detach status doctor block unblock allow unallow list show import export counters top events rules policy explain replay set backup restore token"
+    local verbs="serve prepare attach detach status doctor block unblock allow unallow list show import export counters top events rules policy program explain replay set backup restore token"
     for ((at = 1; at < COMP_CWORD; at++)); do
         case ${COMP_WORDS[at]} in
             --socket | --url | --timeout) ((at++)) ;;
@@ -30,7 +30,7 @@ _xdpfw() {
         words=$(xdpfw "$verb" --help 2>/dev/null | grep -o -- '--[a-z-]*' | sort -u)
     elif [[ -z $words ]]; then
         case $verb in
-            attach | detach | counters | top) words=$(_xdpfw_interfaces) ;;
+            attach | detach | counters | top | program) words=$(_xdpfw_interfaces) ;;
             list | export) words=$(_xdpfw_sets) ;;
             import) if ((COMP_CWORD - at > 1)); then COMPREPLY=($(compgen -f -- "$cur")); return; fi; words=$(_xdpfw_sets) ;;
             backup | restore) COMPREPLY=($(compgen -f -- "$cur")); return ;;

@@ -15,10 +15,10 @@ from typing import Any
 from xdpfw.clock import Clock, to_datetime
 from xdpfw.kernel.port import EventBatch, Wish
 from xdpfw.model.errors import Unavailable
+from xdpfw.model.packet_views import EventView
 from xdpfw.model.prefix import Prefix
 from xdpfw.model.reason import MAX_REASONS, Reason
 from xdpfw.model.rule_form import PROTOCOL_NAMES, TCP_FLAGS
-from xdpfw.model.views import EventView
 from xdpfw.policy.reference_parse import Parsed, parse
 
 MOST_WATCHERS = 64

@@ -19,9 +19,9 @@ from api.params import Within, interface_name
 from xdpfw import __version__
 from xdpfw.events import Event, EventFilter
 from xdpfw.frames.pcapng import MEDIA_TYPE, CaptureWriter
+from xdpfw.model.packet_views import EventView
 from xdpfw.model.rule_form import protocol as protocol_number
 from xdpfw.model.rule_form import rule_id
-from xdpfw.model.views import EventView
 
 router = APIRouter(tags=["events"], route_class=StrictRoute)
 

@@ -19,7 +19,8 @@ from api.params import interface_name
 from api.schemas import ExplainBody
 from xdpfw.frames.build import Description
 from xdpfw.model.errors import Fault, InvalidInput
-from xdpfw.model.views import ExplainView, ReplayedPacket, ReplayView
+from xdpfw.model.packet_views import ReplayedPacket, ReplayView
+from xdpfw.model.views import ExplainView
 
 router = APIRouter(tags=["explain"], route_class=StrictRoute)
 

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Response
 
 from api.answers import DELETION, InterfaceAnswer, InterfacePage, beside, gone, marks, page
 from api.bodies import StrictRoute
 from api.deps import Service, etag_of, need_admin
 from api.params import DEFAULT_LIMIT, Cursor, InterfaceName, Limit, Options, Reasons, Talkers
 from api.schemas import InterfaceBody
+from xdpfw.model.packet_views import ProgramView
 from xdpfw.model.views import CountersView, InterfaceView, TalkersView
 
 router = APIRouter(tags=["interfaces"], route_class=StrictRoute)
@@ -81,3 +84,15 @@ async def reset_talkers(firewall: Service, name: InterfaceName, options: Options
 async def list_talkers(firewall: Service, query: Talkers) -> TalkersView:
     """Summed by address; each item names its interfaces."""
     return await firewall.talkers(None, query)
+
+
+@router.get("/interfaces/{name}/program", summary="The program that runs there")
+async def get_program(
+    firewall: Service,
+    name: InterfaceName,
+    measure: Annotated[
+        int, Query(ge=0, le=60, description="Count its runs for so many seconds, which slows all programs a little")
+    ] = 0,
+) -> ProgramView:
+    """As the kernel tells it: instructions before and after the JIT, what it is compiled for, its maps and memory."""
+    return await firewall.program(name, measure)

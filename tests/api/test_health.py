@@ -143,6 +143,7 @@ def test_every_operation_has_a_stable_id(document: Any) -> None:
         "GET /readyz": "readyz",
         "GET /metrics": "get_metrics",
         "GET /events": "stream_events",
+        "GET /interfaces/{name}/program": "get_program",
         "POST /explain": "explain",
         "POST /replay": "replay",
         "GET /rules": "list_rules",

@@ -237,3 +237,18 @@ def test_counting_afresh(fake: Api) -> None:
     talkers = fake.get(f"interfaces/{WAN}/talkers")
     assert addresses(talkers) == ["192.0.2.9"]
     assert talkers["totals"]["passed"]["packets"] == 2
+
+
+def test_the_program_itself(api: Api) -> None:
+    problem(api.client.get(f"interfaces/{WAN}/program"), 404)
+    api.put(f"interfaces/{WAN}", {"mode": "native"})
+    api.put("rules/web", {"action": "drop", "match": {"protocol": "tcp", "destination_ports": 80}})
+    program = api.get(f"interfaces/{WAN}/program")
+    assert program["id"] == api.get(f"interfaces/{WAN}")["program_id"]
+    assert program["features"] == ["match_destination_port", "match_protocol"]
+    assert program["measured"] is None
+    problem(api.client.get(f"interfaces/{WAN}/program", params={"measure": 61}), 422)
+    if api.real:
+        assert program["instructions"] > 1000 and program["machine_code"] > 1000
+        assert {"control", "vector", "tally"} <= {each["name"] for each in program["maps"]}
+        assert api.get(f"interfaces/{WAN}/program", measure=1)["measured"]["seconds"] == 1

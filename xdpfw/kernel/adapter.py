@@ -21,12 +21,24 @@ from xdpfw.kernel.apply import Applier
 from xdpfw.kernel.bpffs import DEFAULT, Pins, remove_tree
 from xdpfw.kernel.clock import KernelClock
 from xdpfw.kernel.event_ring import EventRings
+from xdpfw.kernel.facts import program_facts
 from xdpfw.kernel.grace import Grace
 from xdpfw.kernel.instance import Instance, detach_link, link_state
 from xdpfw.kernel.instances import Instances
 from xdpfw.kernel.lock import StateLock
 from xdpfw.kernel.maps import interface_specs, possible_cpus
-from xdpfw.kernel.port import BanTable, Brief, Directory, EventBatch, Judgement, MapFill, Started, TalkerTable, Wish
+from xdpfw.kernel.port import (
+    BanTable,
+    Brief,
+    Directory,
+    EventBatch,
+    Judgement,
+    MapFill,
+    ProgramFacts,
+    Started,
+    TalkerTable,
+    Wish,
+)
 from xdpfw.kernel.program import PacketProgram
 from xdpfw.kernel.tables import Tables
 from xdpfw.kernel.twin import Twin
@@ -367,6 +379,9 @@ class RealKernel:
             if self._twin:
                 self._twin.close()
             self._twin = None
+
+    def program_facts(self, name: str, seconds: float = 0.0) -> ProgramFacts:
+        return program_facts(self._counting(name), self.tables, self.program, seconds)
 
     def peers(self) -> list[str]:
         return sorted({*netlink.ssh_peers(), *netlink.gateways()})

@@ -21,11 +21,19 @@ import numpy as np
 import numpy.typing as npt
 
 from xdpfw.kernel.fake_bans import FakeBans
+from xdpfw.kernel.fake_events import FakeEvents
 from xdpfw.kernel.fake_judge import brief, judge
 from xdpfw.kernel.fake_rules import FakeRules
 from xdpfw.kernel.fake_tables import Tables, Talker, as_ids, directory_of, packed_keys, talker_table
-from xdpfw.kernel.layouts import EVENT
-from xdpfw.kernel.port import TALLY_COLUMNS, Brief, EventBatch, Judgement, MapFill, Started, TalkerTable, Wish
+from xdpfw.kernel.port import (
+    TALLY_COLUMNS,
+    Brief,
+    Judgement,
+    MapFill,
+    ProgramFacts,
+    Started,
+    TalkerTable,
+)
 from xdpfw.model.errors import Conflict, KernelError, MapFull, NotFound
 from xdpfw.model.feature import Feature, Features
 from xdpfw.model.interface import Attachment, AttachMode, ForeignProgram, Link
@@ -54,7 +62,7 @@ def fake_link(name: str, index: int = 2, *, mtu: int = 1500, driver: str = "veth
     return Link(name, index, f"02:00:00:00:00:{index:02x}", mtu, driver, True, None)
 
 
-class FakeKernel:
+class FakeKernel(FakeEvents):
     """`operations` lists every op performed; `map_operations` counts them: one per key inserted or deleted,
     one for any other op, however many records it writes. `graces` counts waits."""
 
@@ -64,6 +72,7 @@ class FakeKernel:
         limits: Limits | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
+        super().__init__()
         self.links: dict[str, Link] = {link.name: link for link in links}
         self.limits = limits or Limits()
         self.clock = clock
@@ -78,8 +87,6 @@ class FakeKernel:
         self.leaf_counts: dict[int, list[int]] = {}
         self.rule_counts = np.zeros((MAX_SLOTS, 2), np.uint64)
         self.features_used: Features = frozenset()
-        self.wished = Wish()
-        self.pending_events: list[npt.NDArray[Any]] = []
         self._attached: dict[str, Attachment] = {}
         self._tallies: dict[str, npt.NDArray[np.uint64]] = {}
         self._talkers: dict[str, dict[bytes, Talker]] = {}
@@ -374,15 +381,15 @@ class FakeKernel:
     def judge_all(self, frames: Sequence[bytes], interface: str | None = None) -> list[Brief]:
         return [brief(self.judge(frame, interface)) for frame in frames]
 
-    def wish(self, wish: Wish) -> None:
-        self.wished = wish
-
-    def read_events(self) -> EventBatch:
-        rows, self.pending_events = self.pending_events, []
-        return EventBatch(np.concatenate(rows) if rows else np.zeros(0, EVENT), [0], [0])
-
     def event_interfaces(self) -> dict[int, str]:
         return dict(enumerate(self.links))
+
+    def program_facts(self, name: str, seconds: float = 0.0) -> ProgramFacts:
+        self._must_be_attached(name)
+        runs = int(self._tallies[name].sum()) if seconds else 0
+        asked = tuple(sorted(feature.value.lower() for feature in self.features_used))
+        attached = self._attached[name].program_id
+        return ProgramFacts(attached, "fake", "0" * 16, 0, 0, 0, 0, "", asked, (), seconds, runs)
 
     def peers(self) -> list[str]:
         return list(self.peer_addresses)

@@ -166,6 +166,15 @@ class Instance:
         prints = [program.fingerprint, *(opened.spec.fingerprint for opened in self.maps.maps.values())]
         return int.from_bytes(hashlib.sha256(repr(prints).encode()).digest()[:8])
 
+    def running(self) -> int | None:
+        """A descriptor of the program that the link runs; None when nothing is attached."""
+        state = self.link_state()
+        return libbpf.get(self._program_pin) if state and state[1] and self._program_pin.exists() else None
+
+    def pins(self) -> dict[str, Path]:
+        """Where each of its maps is pinned."""
+        return {name: self._home / pin for name, pin in pin_names([m.spec for m in self.maps.maps.values()]).items()}
+
     # link
 
     def link_state(self) -> tuple[int, int] | None:

@@ -30,6 +30,7 @@ PROG_TYPE_XDP = 6
 ATTACH_XDP = 37
 F_XDP_HAS_FRAGS = 1 << 5
 ANY = 0
+STATS_RUN_TIME = 0
 
 _ENOTSUPP = 524  # the kernel's own, not in errno
 _NO_BATCHES = (_ENOTSUPP, errno.EOPNOTSUPP)
@@ -293,18 +294,43 @@ def map_id(fd: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class ProgramInfo:
-    """`verified`: how many instructions the verifier went through (0 before Linux 5.16)."""
+    """`verified`: how many instructions the verifier went through (0 before Linux 5.16); `instructions` of the program,
+    `machine_code` bytes made of them (0: it is interpreted). `loaded`: ns since the boot. `runs` and their ns are
+    counted while statistics are on."""
 
     id: int
     name: str
+    tag: str
+    loaded: int
     verified: int
-    compiled: bool
+    instructions: int
+    machine_code: int
+    runs: int
+    run_ns: int
+
+    @property
+    def compiled(self) -> bool:
+        return self.machine_code > 0
 
 
 def prog_info(fd: int) -> ProgramInfo:
     record = _info(fd, records.ProgInfo())
-    name = record.name.decode(errors="replace")
-    return ProgramInfo(record.id, name, record.verified_insns, bool(record.jited_prog_len))
+    return ProgramInfo(
+        id=record.id,
+        name=record.name.decode(errors="replace"),
+        tag=bytes(record.tag).hex(),
+        loaded=record.load_time,
+        verified=record.verified_insns,
+        instructions=record.xlated_prog_len // 8,
+        machine_code=record.jited_prog_len,
+        runs=record.run_cnt,
+        run_ns=record.run_time_ns,
+    )
+
+
+def count_runs() -> int:
+    """Statistics of all programs' runs are on until this descriptor is closed."""
+    return _call("turning on run statistics", "bpf_enable_stats", STATS_RUN_TIME)
 
 
 def prog_name(program_id: int) -> str:

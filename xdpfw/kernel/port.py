@@ -232,6 +232,41 @@ class Brief(NamedTuple):
     source: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class MapFacts:
+    """One map of a program. `memory`: bytes that the kernel charges for it; `pin`: where it is pinned."""
+
+    name: str
+    id: int
+    type: str
+    key_size: int
+    value_size: int
+    entries: int
+    memory: int
+    pin: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramFacts:
+    """The program that runs on an interface. `loaded`: wall clock ns; `instructions` before, `machine_code` bytes after
+    the JIT (0: it is interpreted); `verified`: instructions that the verifier went through. `runs` and `run_ns` were
+    measured for `seconds` (0: they were not)."""
+
+    id: int
+    name: str
+    tag: str
+    loaded: int
+    instructions: int
+    machine_code: int
+    verified: int
+    compiler: str
+    features: tuple[str, ...]
+    maps: tuple[MapFacts, ...]
+    seconds: float = 0.0
+    runs: int = 0
+    run_ns: int = 0
+
+
 class Kernel(Protocol):
     # life
     def start(self) -> Started:
@@ -324,6 +359,10 @@ class Kernel(Protocol):
 
     def judge_all(self, frames: Sequence[bytes], interface: str | None = None) -> list[Brief]:
         """The same for many frames, some microseconds each."""
+
+    def program_facts(self, name: str, seconds: float = 0.0) -> ProgramFacts:
+        """The program on an interface. With `seconds`, its runs are counted for so long, which costs every program on
+        this host some nanoseconds a run meanwhile. Raises NotFound unless attached."""
 
     def peers(self) -> list[str]:
         """Addresses of established ssh peers of this host (sock_diag, local port 22) and default gateways."""

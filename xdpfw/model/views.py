@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from xdpfw.model.packet_views import EventsStatus
+
 
 @dataclass(frozen=True, slots=True)
 class Count:
@@ -188,37 +190,6 @@ class AddressView:
 
 
 @dataclass(frozen=True, slots=True)
-class EventView:
-    """One frame that the packet path told of. `watching`: the rule in monitor mode that would have decided before."""
-
-    time: datetime
-    interface: str
-    verdict: str
-    monitored: bool
-    reason: str
-    rule: str | None
-    watching: str | None
-    source: str | None
-    destination: str | None
-    protocol: str | None
-    source_port: int | None
-    destination_port: int | None
-    icmp_type: int | None
-    tcp_flags: str | None
-    vlan: int | None
-    length: int
-
-
-@dataclass(frozen=True, slots=True)
-class EventsStatus:
-    """Whether anybody watches; by CPU, events that came too fast to be read, and offers beyond the bounds."""
-
-    watchers: int
-    lost: list[int]
-    limited: list[int]
-
-
-@dataclass(frozen=True, slots=True)
 class ExplainView:
     """What the packet path says about one frame. `watching`: the rule in monitor mode that would have decided before.
     `matches`: entries that contain the source. `tier`: the table that led to its entry."""
@@ -234,41 +205,6 @@ class ExplainView:
     tier: str
     packet: dict[str, int | str | None]
     revision: int
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """One source in a replay; null: of those beyond the number that is kept apart, and frames without an address."""
-
-    address: str | None
-    passed: int
-    dropped: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayView:
-    """Packets of a capture by verdict. `skipped`: not Ethernet, or longer than the kernel runs."""
-
-    packets: int
-    passed: int
-    dropped: int
-    monitored: int
-    skipped: int
-    reasons: dict[str, int]
-    sources: list[Share]
-    distinct_sources: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayedPacket:
-    """`packet`: its number in the capture, from 1 on."""
-
-    packet: int
-    verdict: str
-    reason: str
-    rule: str | None
-    source: str | None
-    length: int
 
 
 @dataclass(frozen=True, slots=True)

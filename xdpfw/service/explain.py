@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from xdpfw.frames.build import Description, build
 from xdpfw.frames.capture import ETHERNET, CaptureReader, Record
 from xdpfw.kernel.port import Brief, Judgement
+from xdpfw.model.packet_views import ReplayedPacket, ReplayView, Share
 from xdpfw.model.policy import Policy
 from xdpfw.model.prefix import Address
 from xdpfw.model.reason import MAX_REASONS, Reason
 from xdpfw.model.rule_form import PROTOCOL_NAMES
-from xdpfw.model.views import ExplainView, MatchView, ReplayedPacket, ReplayView, Share
+from xdpfw.model.views import ExplainView, MatchView
 from xdpfw.service.present import rule_names
+from xdpfw.service.program import ProgramUseCases
 from xdpfw.service.sight import SightUseCases
 
 PIECE = 2_000
@@ -50,7 +52,7 @@ class Totals:
         self.sources.setdefault(key, [0, 0])[brief.drop] += 1
 
 
-class ExplainUseCases(SightUseCases):
+class ExplainUseCases(SightUseCases, ProgramUseCases):
     async def explain(self, said: Description) -> ExplainView:
         """What becomes of a frame of that description now, and why."""
         return await self.explain_frame(build(said), said.interface)

@@ -11,8 +11,9 @@ from xdpfw.clock import SECOND, to_datetime
 from xdpfw.effects import effect_of, judge_address
 from xdpfw.model.errors import XdpfwError
 from xdpfw.model.interface import InterfaceState
+from xdpfw.model.packet_views import EventsStatus
 from xdpfw.model.prefix import Address, Prefix
-from xdpfw.model.views import AddressView, Count, EventsStatus, InterfaceView, MapView, MatchView, StatusView
+from xdpfw.model.views import AddressView, Count, InterfaceView, MapView, MatchView, StatusView
 from xdpfw.service.interfaces import InterfaceUseCases
 from xdpfw.service.present import match_view, policy_view
 from xdpfw.service.rules import RuleUseCases
