@@ -84,6 +84,7 @@ def test_entries_are_added_found_and_removed(browser: Browser, site: Site) -> No
         expect(page.locator("#entries-table tbody tr").first).to_contain_text("manual · seen <b>before</b>")
         page.fill("#entries-filter", "203.0.113.7")
         expect(page.locator("#lookup")).to_contain_text("203.0.113.7: drop. rule block matches")
+        expect(page.locator("#entries-table .address")).to_have_text(["203.0.113.0/24"])
         page.fill("#entries-filter", "2001:db8::/16")
         expect(page.locator("#entries-fault")).to_contain_text("2001::/16")
         page.fill("#entries-filter", "2001::/16")

@@ -56,26 +56,36 @@ export function showEntries(set, prefix) {
 export async function renewEntries() {
   const mine = (asked += 1);
   const text = $("entries-filter").value.trim();
-  const within = isPrefix(text) ? text : "";
   try {
-    let cursor = "";
-    const found = [];
-    for (let page = 0; page < pages && cursor !== null; page += 1) {
-      const answer = await get(`/sets/${segment(chosen)}/entries${query({ limit: PAGE, cursor, within })}`);
-      found.push(...answer.items);
-      cursor = answer.next;
-    }
-    const covering = isAddress(text) ? await get(`/addresses/${segment(text)}`) : null;
+    const view = isAddress(text) ? await get(`/addresses/${segment(text)}`) : null;
+    const { found, more } = view ? covering(view) : await listed(isPrefix(text) ? text : "");
     if (mine !== asked) return;
     const now = Date.now();
     entries = found.map((entry) => ({ ...entry, ends: entry.ttl === null ? null : now + entry.ttl * 1000 }));
     write($("entries-fault"), "");
-    show($("entries-more"), cursor !== null);
-    lookedUp(covering);
+    show($("entries-more"), more);
+    lookedUp(view);
     paint();
   } catch (error) {
     if (mine === asked) write($("entries-fault"), error.message);
   }
+}
+
+async function listed(within) {
+  const found = [];
+  let cursor = "";
+  for (let page = 0; page < pages && cursor !== null; page += 1) {
+    const answer = await get(`/sets/${segment(chosen)}/entries${query({ limit: PAGE, cursor, within })}`);
+    found.push(...answer.items);
+    cursor = answer.next;
+  }
+  return { found, more: cursor !== null };
+}
+
+// The entries of this set that an address is in, however wide they are.
+function covering({ matches }) {
+  const ttl = ({ expires_at }) => (expires_at === null ? null : (Date.parse(expires_at) - Date.now()) / 1000);
+  return { found: matches.filter((match) => match.set === chosen).map((match) => ({ ...match, ttl: ttl(match) })), more: false };
 }
 
 function paint() {
