@@ -20,6 +20,7 @@ DEBIAN = {
     "libbpf1": "LGPL-2.1 OR BSD-2-Clause",
     "python3-bpfcc, libbpfcc": "Apache-2.0",
     "libclang-cpp, libllvm (of BCC)": "Apache-2.0 WITH LLVM-exception",
+    "libjs-dygraphs": "MIT",
     "linux-libc-dev (headers)": "GPL-2.0 WITH Linux-syscall-note",
     "python3, python3-venv": "PSF-2.0",
 }

@@ -4,6 +4,7 @@
 import { $, chip, el, show, write } from "./dom.js";
 import { time, whole } from "./format.js";
 import { follow, query } from "./api.js";
+import { on } from "./live.js";
 import { chosenInterface, whenChosen } from "./traffic.js";
 
 const MOST = 200;
@@ -11,12 +12,17 @@ const MOST = 200;
 let watching = null;
 let outer = null;
 let seen = 0;
+let lost = 0;
 
 export function startEvents(signal) {
   outer = signal;
   $("events-watch").onclick = () => (watching ? stop() : watch());
   $("events-verdict").onchange = () => watching && watch();
   whenChosen(() => watching && watch());
+  on("status", ({ events }) => {
+    lost = events.lost.reduce((sum, each) => sum + each, 0);
+    note();
+  });
 }
 
 function stop() {
@@ -38,29 +44,42 @@ async function watch() {
     await follow(`/events${query({ interface: chosenInterface(), verdict: $("events-verdict").value })}`, signal, (_name, event) => add(event));
   } catch (error) {
     stop();
-    if (error.status !== 404) return write($("events-empty"), error.message);
-    for (const id of ["events", "events-link"]) show($(id), false);
+    show($("events-empty"), true);
+    write($("events-empty"), error.message);
   }
-  return undefined;
 }
 
 function add(event) {
-  if (!event.source && !event.verdict) return;
   const body = $("events-table").tBodies[0];
-  const ports = (address, port) => (port ? (String(address).includes(":") ? `[${address}]:${port}` : `${address}:${port}`) : address || "–");
   const cells = [
-    ["", time(event.time || event.at || Date.now())],
-    ["", event.interface || ""],
-    ["", chip(event.verdict, event.verdict === "drop" ? "block" : "allow")],
-    ["under", event.rule ? `rule ${event.rule}` : event.reason || ""],
-    ["address", ports(event.source, event.source_port)],
-    ["address", ports(event.destination, event.destination_port)],
-    ["wide", [event.protocol, event.flags || event.tcp_flags].filter(Boolean).join(" ")],
-    ["number wide", String(event.length ?? "")],
+    ["", time(event.time)],
+    ["", event.interface],
+    ["", event.monitored ? chip("would drop", "monitor") : chip(event.verdict, event.verdict === "drop" ? "block" : "allow")],
+    ["under", event.rule ? `rule ${event.rule}` : event.reason],
+    ["address", end(event.source, event.source_port)],
+    ["address", end(event.destination, event.destination_port)],
+    ["wide", protocol(event)],
+    ["number wide", String(event.length)],
   ];
   body.prepend(el("tr", "", ...cells.map(([kind, content]) => el("td", kind, content))));
   while (body.rows.length > MOST) body.lastElementChild.remove();
   show($("events-empty"), false);
   seen += 1;
-  write($("events-note"), `${whole(seen)} seen, the last ${Math.min(seen, MOST)} shown`);
+  note();
+}
+
+// Some come too fast to be read: who looks must know.
+function note() {
+  const missed = lost ? `, ${whole(lost)} lost` : "";
+  write($("events-note"), seen ? `${whole(seen)} seen${missed}, the last ${Math.min(seen, MOST)} shown` : "a sample, packet by packet");
+}
+
+function end(address, port) {
+  if (!address) return "–";
+  if (port === null) return address;
+  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+}
+
+function protocol({ protocol: name, tcp_flags: flags, icmp_type: type, vlan }) {
+  return [name, flags, type === null ? "" : `type ${type}`, vlan === null ? "" : `VLAN ${vlan}`].filter(Boolean).join(" ");
 }
