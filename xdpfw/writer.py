@@ -27,13 +27,11 @@ from xdpfw.policy.long import LongChange
 from xdpfw.policy.memberships import Make, MembershipsFull
 from xdpfw.policy.rows import features_of
 from xdpfw.policy.sets import Edit, Sets
-from xdpfw.store.port import Store, StoredChange
+from xdpfw.store.port import Packed, Store, StoredChange
+from xdpfw.turns import Turns
 
 LONG = 5_000
 """Edits that touch more prefixes than this are applied in pieces."""
-
-PIECE = 20_000
-"""Prefixes that a long change inserts or deletes before others get their turn: some tens of milliseconds."""
 
 ROUNDS = 3
 """How often a long change begins anew because others changed too much of what it is about. The last time it lands
@@ -128,13 +126,20 @@ class Writer:
         return self._carry_out(plan, edit, policy, counts=counts, anchor=anchor)
 
     def _carry_out(
-        self, plan: Plan, edit: Edit | None, policy: Policy | None, *, counts: bool, anchor: ClockAnchor | None = None
+        self,
+        plan: Plan,
+        edit: Edit | None,
+        policy: Policy | None,
+        *,
+        counts: bool,
+        anchor: ClockAnchor | None = None,
+        packed: Packed | None = None,
     ) -> State:
         old = self.state
         revision = old.revision + 1 if counts else old.revision
         new = State(revision, edit.sets if edit else old.sets, policy or old.policy)
         try:
-            self._store.save(StoredChange(revision, edit, policy, anchor=anchor))
+            self._store.save(StoredChange(revision, edit, policy, anchor=anchor, packed=packed or {}))
         except Exception:
             self._compiler.abort(plan)
             raise
@@ -200,8 +205,8 @@ class Writer:
         else:
             self._bases = dict(bases)
 
-    def _retire(self) -> bool:
-        plan = self._compiler.retire(PIECE)
+    def _retire(self, limit: int) -> bool:
+        plan = self._compiler.retire(limit)
         if plan is None:
             return False
         self._perform(plan)
@@ -243,6 +248,7 @@ class Writer:
         """The end of a long change; the next one begins when its leaves are free again."""
         try:
             await self._clear_up()
+            await asyncio.to_thread(self._store.tidy)
             await asyncio.to_thread(self._after_long)
         except XdpfwError as error:  # a later change or the next start takes the rest
             log.error("prefixes that no set holds could not be taken out: %s", error.detail)
@@ -267,13 +273,14 @@ class Writer:
                 await asyncio.to_thread(self._look, change)
                 async with self.lock:
                     await self.call(self._reserve, change)
-                finishing = asyncio.create_task(asyncio.to_thread(change.finish))
+                finishing = asyncio.create_task(asyncio.to_thread(self._finish, change))
                 try:
                     await self._announce(change, progress)
                 finally:
-                    await finishing
+                    packed = await finishing
+                most = LONG if left else None
                 async with self.lock:
-                    edit = await self.call(self._land, made, counts=counts, most=LONG if left else None)
+                    edit = await self.call(self._land, made, packed, counts=counts, most=most)
             finally:
                 async with self.lock:
                     await self.call(self._compiler.end)
@@ -301,36 +308,42 @@ class Writer:
 
     async def _announce(self, change: LongChange, progress: Progress) -> None:
         done, total = 0, sum(map(len, change.added().values()))
+        turns = Turns(self.lock)
         while True:
-            async with self.lock:
-                count = await self.call(self._announce_piece)
+            async with turns.turn() as limit:
+                count = await self.call(self._announce_piece, limit)
             if not count:
                 return
             done += count
             progress(done, total)
 
-    def _announce_piece(self) -> int:
-        plan = self._compiler.piece(PIECE)
+    def _announce_piece(self, limit: int) -> int:
+        plan = self._compiler.piece(limit)
         if plan is None:
             return 0
         self._perform(plan)
         return sum(map(len, plan.outcome.announced))
 
-    def _land(self, made: Made, *, counts: bool, most: int | None) -> Edit | None:
+    def _finish(self, change: LongChange) -> Packed:
+        change.finish()
+        return self._store.pack(change.edit)
+
+    def _land(self, made: Made, packed: Packed, *, counts: bool, most: int | None) -> Edit | None:
         """None when it is better to begin anew."""
         edit = made(self.state)
         if edit.changed:
             plan = self._compiler.land(edit.sets, edit.touched, most=most)
             if plan is None:
                 return None
-            self._carry_out(plan, edit, None, counts=counts)
+            self._carry_out(plan, edit, None, counts=counts, packed=packed)
         return edit
 
     async def _clear_up(self) -> None:
         """Delete leaves that no set holds any more. Packets do not notice; a restarted daemon would do it as well."""
+        turns = Turns(self.lock)
         while True:
-            async with self.lock:
-                if not await self.call(self._retire):
+            async with turns.turn() as limit:
+                if not await self.call(self._retire, limit):
                     return
 
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from xdpfw.model.policy import Policy
-from xdpfw.policy.sets import Sets
-from xdpfw.store.port import Saved, StoredChange, TokenRecord
+from xdpfw.policy.sets import Edit, Sets
+from xdpfw.store.port import Packed, Saved, StoredChange, TokenRecord
 
 V = TypeVar("V")
 
@@ -36,6 +36,12 @@ class MemoryStore:
             bases=old.bases if change.bases is None else dict(change.bases),
             epochs=_changed(old.epochs, change.epochs),
         )
+
+    def pack(self, edit: Edit) -> Packed:
+        return {}
+
+    def tidy(self) -> None:
+        pass
 
     def tokens(self) -> list[TokenRecord]:
         return list(self._tokens.values())

@@ -10,11 +10,15 @@ from typing import Protocol
 from xdpfw.clock import ClockAnchor
 from xdpfw.model.interface import AttachMode, Epoch
 from xdpfw.model.policy import Policy
-from xdpfw.model.prefix import Prefix
+from xdpfw.model.prefix import Family, Prefix
 from xdpfw.policy.sets import Edit, Sets
+from xdpfw.policy.table import SortedTable
 
 Bases = Mapping[tuple[int, bytes], tuple[int, int]]
 """Hits that the packet path's counters do not hold any more (see policy/compiler.py)."""
+
+Packed = Mapping[tuple[int, Family], tuple[SortedTable, bytes]]
+"""Tables of claims as a store keeps them, by set id and family."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class Saved:
 @dataclass(frozen=True, slots=True)
 class StoredChange:
     """What a change writes; None stays as it is. In `interfaces` and `epochs` only what changed is named, and None
-    takes out; `bases` are all of them."""
+    takes out; `bases` are all of them. `packed`: what `Store.pack` answered for about the same edit."""
 
     revision: int
     edit: Edit | None = None
@@ -42,6 +46,7 @@ class StoredChange:
     anchor: ClockAnchor | None = None
     bases: Bases | None = None
     epochs: Mapping[str, Epoch | None] | None = None
+    packed: Packed = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,12 @@ class Store(Protocol):
 
     def save(self, change: StoredChange) -> None:
         """Durable when it returns. Raises StoreError, and then nothing has changed."""
+
+    def pack(self, edit: Edit) -> Packed:
+        """What can be made ready of an edit that may come to be saved; beside `save`."""
+
+    def tidy(self) -> None:
+        """What a large save left to be done; beside `save`. Raises StoreError."""
 
     def tokens(self) -> list[TokenRecord]: ...
 
