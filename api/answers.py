@@ -12,6 +12,7 @@ from fastapi import Response
 from pydantic import TypeAdapter
 
 from xdpfw.model.errors import Fault, InvalidInput
+from xdpfw.model.ledger_views import ConfirmationView
 from xdpfw.model.views import (
     CountersView,
     EntriesWritten,
@@ -33,6 +34,7 @@ class InterfaceAnswer(InterfaceView):
     revision: int
     changed: bool
     dry_run: bool
+    confirmation: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,7 @@ class SetAnswer(SetView):
     revision: int
     changed: bool
     dry_run: bool
+    confirmation: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,7 @@ class PolicyAnswer(PolicyView):
     revision: int
     changed: bool
     dry_run: bool
+    confirmation: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,7 @@ class EntryAnswer:
     effective: str
     because: str
     dry_run: bool
+    confirmation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,7 @@ class TokenAnswer(TokenView):
     revision: int
     changed: bool
     dry_run: bool
+    confirmation: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +102,7 @@ class RuleAnswer(RuleView):
     revision: int
     changed: bool
     dry_run: bool
+    confirmation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +148,13 @@ class TokenPage:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfirmationPage:
+    items: list[ConfirmationView]
+    next: str | None
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     status: str
 
@@ -168,14 +182,19 @@ def page_of(items: Sequence[T], limit: int, cursor: str | None) -> tuple[list[T]
 def beside(answer: Callable[..., T], view: Any, written: Written) -> T:
     """The view's fields and the write's, in one object."""
     shown = {f.name: getattr(view, f.name) for f in fields(view)}
-    return answer(**shown, revision=written.revision, changed=written.changed, dry_run=written.dry_run)
+    return answer(**shown, **outcome(written))
+
+
+def outcome(written: Written | EntriesWritten) -> dict[str, Any]:
+    """What the answer to every write tells."""
+    return {name: getattr(written, name) for name in ("revision", "changed", "dry_run", "confirmation")}
 
 
 def entry_answer(prefix: str, view: EntryView | None, written: EntriesWritten) -> EntryAnswer:
     shown = {f.name: getattr(view, f.name) for f in fields(EntryView)} if view else {"prefix": prefix}
     shown.pop("claims", None)
-    names = ("revision", "changed", "added", "refreshed", "total", "effective", "because", "dry_run")
-    return EntryAnswer(**shown, **{name: getattr(written, name) for name in names})
+    names = ("added", "refreshed", "total", "effective", "because")
+    return EntryAnswer(**shown, **{name: getattr(written, name) for name in names}, **outcome(written))
 
 
 def marks(response: Response, written: Written | EntriesWritten | RulesWritten, *, created: bool = True) -> None:
@@ -184,6 +203,8 @@ def marks(response: Response, written: Written | EntriesWritten | RulesWritten, 
     response.headers["X-Changed"] = "true" if written.changed else "false"
     if isinstance(written, EntriesWritten):
         response.headers["X-Effective"] = written.effective
+    if written.confirmation:
+        response.headers["X-Confirmation"] = written.confirmation
     if created and not isinstance(written, RulesWritten) and written.created and not written.dry_run:
         response.status_code = 201
 

@@ -12,6 +12,8 @@ from api.auth import Tokens, Trust
 from api.gate import Gate
 from api.routers import (
     addresses,
+    audit,
+    confirmations,
     entries,
     events,
     explain,
@@ -49,7 +51,9 @@ def create_app(firewall: Firewall, tokens_: Tokens, *, trust: Trust | None = Non
     app.include_router(dashboard.router)
     for module in (health, interfaces, live, sets, entries, addresses, policy, rules, explain, events, tokens):
         app.include_router(module.router, prefix=BASE)
+    for module in (confirmations, audit):
+        app.include_router(module.router, prefix=BASE)
     errors.install(app)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     # around all of it, so that an answer to a defect has its number too
-    return Gate(app, tokens_, trust or Trust(), frozenset(names))
+    return Gate(app, tokens_, trust or Trust(), frozenset(names), note=lambda *said: app.state.firewall.note(*said))

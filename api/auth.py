@@ -8,13 +8,14 @@ import hmac
 import ipaddress
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
 from api.transport import Peer, group_id
 from xdpfw.clock import SECOND, Clock, SystemClock, to_datetime
 from xdpfw.model.errors import InvalidInput, NotAllowed, NotAuthenticated, NotFound
+from xdpfw.model.ledger import AuditRecord
 from xdpfw.model.prefix import Address, Prefix
 from xdpfw.store.port import Store, TokenRecord
 
@@ -33,10 +34,11 @@ class Role(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """`name` is for the log: `uid:0`, `token:ID`, `anonymous`."""
+    """`name` is for the log: `uid:0`, `token:ID`, `anonymous`; `label` is the token's own name."""
 
     name: str
     role: Role | None
+    label: str = ""
 
     def need(self, role: Role) -> None:
         if self.role is None:
@@ -92,9 +94,9 @@ class Tokens:
         record = TokenRecord(secrets.token_hex(4), name, role.label, _digest(secret), now, expires, tuple(sources))
         return record, f"xdpfw_{record.id}_{secret}"
 
-    def add(self, record: TokenRecord) -> None:
+    def add(self, record: TokenRecord, audit: Sequence[AuditRecord] = ()) -> None:
         """Blocks on the store."""
-        self._store.add_token(record)
+        self._store.add_token(record, audit)
         self._records[record.id] = record
 
     def get(self, id: str) -> TokenRecord:
@@ -102,10 +104,10 @@ class Tokens:
             raise NotFound(f"there is no token {id!r}")
         return self._records[id]
 
-    def revoke(self, id: str) -> None:
+    def revoke(self, id: str, audit: Sequence[AuditRecord] = ()) -> None:
         """Blocks on the store. The token is refused from now on, also on connections that are open."""
         self.get(id)
-        self._store.remove_token(id)
+        self._store.remove_token(id, audit)
         self._records.pop(id, None)
 
     def holds(self, caller: Caller) -> bool:
@@ -132,7 +134,7 @@ class Tokens:
         here = Prefix.host(source)
         if record.sources and not any(prefix.contains(here) for prefix in record.sources):
             raise NotAllowed(f"the access token {record.id} may not be used from {ipaddress.ip_address(here.address)}")
-        return Caller(f"token:{record.id}", Role[record.role.upper()])
+        return Caller(f"token:{record.id}", Role[record.role.upper()], record.name)
 
 
 def _digest(secret: str) -> bytes:

@@ -11,7 +11,7 @@ import ipaddress
 import logging
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -21,28 +21,31 @@ from api.auth import ANONYMOUS, Caller, Role, Tokens, Trust
 from api.dashboard import is_page
 from api.errors import problem_of
 from api.failures import Failures, TooManyFailures
+from api.trail import QUESTIONS, SAFE, Answered, author_of
 from api.transport import PEER, source_of
 from xdpfw.model.errors import NotAllowed, NotAuthenticated, Unreadable, XdpfwError
+from xdpfw.model.ledger import Author, Outcome
 from xdpfw.model.prefix import InvalidPrefix, parse_address
 
 log = logging.getLogger("xdpfw.api")
 
-SAFE = {"GET", "HEAD", "OPTIONS"}
 OPEN = {"/healthz"}
-QUESTIONS = {"/api/v1/explain", "/api/v1/replay"}
-"""Their method says that something is sent, and not that anything changes."""
+
+Note = Callable[[Author, Outcome, int, str], None]
+"""Who, what became of it, the status, and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
     """ASGI middleware. `names`: host names under which the TCP listener may be called, beside the loopback's and the
-    address that was called."""
+    address that was called. `note` is told of writes that were refused or changed nothing."""
 
     app: ASGIApp
     tokens: Tokens
     trust: Trust = field(default_factory=Trust)
     names: Collection[str] = ()
     failures: Failures = field(default_factory=Failures)
+    note: Note = lambda *_: None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -50,12 +53,11 @@ class Gate:
         assert scope["type"] == "http", "nothing else is served"
         began = time.monotonic()
         number = secrets.token_hex(6)
-        answered = 0
+        answered = Answered()
 
         async def numbered(message: Message) -> None:
-            nonlocal answered
+            answered.hear(message)
             if message["type"] == "http.response.start":
-                answered = message["status"]
                 message["headers"] = [*message.get("headers", []), (b"x-request-id", number.encode())]
             elif scope["method"] == "HEAD":
                 message = {**message, "body": b""}
@@ -71,18 +73,20 @@ class Gate:
         finally:
             # quoted: a path may hold line breaks; without the query and the headers: they may hold secrets
             seconds = time.monotonic() - began
-            quiet = scope["method"] in SAFE or answered == TooManyFailures.status
+            quiet = scope["method"] in SAFE or answered.status == TooManyFailures.status
             level = logging.DEBUG if quiet else logging.INFO
             log.log(
                 level,
                 "%s %r %s %.1f ms %s %s",
                 scope["method"],
                 scope["path"],
-                answered,
+                answered.status,
                 seconds * 1e3,
                 caller.name,
                 number,
             )
+            if outcome := answered.outcome(scope):
+                self.note(author_of(scope, caller, number), outcome, answered.status, answered.detail)
 
     def _admit(self, scope: Scope) -> Caller:
         headers = Headers(scope)

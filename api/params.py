@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from fastapi import Depends, Header, Path, Query, Request
 from pydantic import AfterValidator
 
+from api.trail import author_of
 from xdpfw.model.errors import Fault, InvalidInput
 from xdpfw.model.prefix import Address, Prefix, parse_address
 from xdpfw.model.requests import TalkerQuery, WriteOptions
@@ -17,6 +19,7 @@ from xdpfw.stats.history import SPAN
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 DEFAULT_LIMIT, MAX_LIMIT = 100, 10_000
+MAX_WINDOW = 86_400
 FASTEST, SLOWEST = 0.5, 60.0
 """Seconds between the events of a stream."""
 
@@ -81,7 +84,7 @@ PathAddress = Annotated[Address, Depends(_path_address)]
 Within = Annotated[Prefix | None, Depends(_within)]
 
 
-async def _write_options(
+async def _plain_options(
     request: Request,
     dry_run: Annotated[bool, Query(description="Answer what would change; change nothing")] = False,
     force: Annotated[bool, Query(description="Override the guards (409), never validation")] = False,
@@ -89,8 +92,27 @@ async def _write_options(
         str | None, Header(alias="If-Match", description="Only if the resource still has this ETag, else 412")
     ] = None,
 ) -> WriteOptions:
-    client = request.client
-    return WriteOptions(dry_run=dry_run, force=force, if_match=if_match, peer=client.host if client else None)
+    client, state = request.client, request.state
+    return WriteOptions(
+        dry_run=dry_run,
+        force=force,
+        if_match=if_match,
+        peer=client.host if client else None,
+        author=author_of(request.scope, state.caller, state.request_id),
+    )
+
+
+PlainOptions = Annotated[WriteOptions, Depends(_plain_options)]
+"""Of writes that cannot be taken back."""
+
+
+async def _write_options(
+    plain: PlainOptions,
+    confirm_within: Annotated[
+        int | None, Query(ge=1, le=MAX_WINDOW, description="Seconds: taken back unless confirmed by then")
+    ] = None,
+) -> WriteOptions:
+    return replace(plain, confirm_within=confirm_within)
 
 
 Options = Annotated[WriteOptions, Depends(_write_options)]

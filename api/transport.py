@@ -40,16 +40,17 @@ log = logging.getLogger("xdpfw.api")
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is at the other end of a unix socket: `groups` are the supplementary ones."""
+    """Who is at the other end of a unix socket: `groups` are the supplementary ones; `pid` may have ended since."""
 
     uid: int
     gid: int
     groups: frozenset[int]
+    pid: int | None = None
 
 
 def credentials(sock: socket.socket) -> Peer:
-    _pid, uid, gid = UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))
-    return Peer(uid, gid, _groups(sock, uid, gid))
+    pid, uid, gid = UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))
+    return Peer(uid, gid, _groups(sock, uid, gid), pid or None)
 
 
 def source_of(address: str) -> str:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,8 @@ from xdpfw.kernel.port import Kernel
 from xdpfw.model.errors import Conflict, Guarded, NotFound, XdpfwError
 from xdpfw.model.interface import Attachment, AttachMode, InterfaceState, Link
 from xdpfw.model.views import Count, InterfaceView
+
+log = logging.getLogger("xdpfw.interfaces")
 
 
 class Interfaces:
@@ -98,6 +101,35 @@ class Interfaces:
         if self._hold is not None:
             self._hold.clear()
         self.errors.pop(name, None)
+
+    def switch(self, wanted: Mapping[str, AttachMode]) -> Callable[[], None]:
+        """Attach those that are here, each in its mode: all, or none and it raises. Answers what takes it back."""
+        present = {link.name for link in self._kernel.interfaces()}
+        running, held = dict(self.attached), self.held
+        done: list[str] = []
+
+        def undo() -> None:
+            for name in reversed(done):
+                try:
+                    self.detach(name)
+                    if name in running:
+                        self.attach(name, running[name].mode)
+                except XdpfwError as error:  # what remains to be done is done all the same
+                    log.error("%s could not be brought back to what it was: %s", name, error.detail)
+            if held and self._hold is not None:
+                self._hold.set()
+
+        try:
+            for name, mode in wanted.items():
+                before = self.attached.get(name)
+                if name in present:
+                    self.attach(name, mode)
+                if self.attached.get(name) != before:
+                    done.append(name)
+        except Exception:
+            undo()
+            raise
+        return undo
 
     def detach(self, name: str) -> None:
         if name in self.attached or name in self.closed:

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ParamSpec, TypeVar
 
 from xdpfw.clock import ClockAnchor
@@ -27,11 +27,13 @@ from xdpfw.policy.long import LongChange
 from xdpfw.policy.memberships import Make, MembershipsFull
 from xdpfw.policy.rows import features_of
 from xdpfw.policy.sets import Edit, Sets
-from xdpfw.store.port import Packed, Store, StoredChange
-from xdpfw.turns import Turns
+from xdpfw.store.port import Ledger, Store, StoredChange
 
 LONG = 5_000
 """Edits that touch more prefixes than this are applied in pieces."""
+
+PIECE = 20_000
+"""Prefixes that a long change inserts or deletes before others get their turn: some tens of milliseconds."""
 
 ROUNDS = 3
 """How often a long change begins anew because others changed too much of what it is about. The last time it lands
@@ -66,12 +68,34 @@ class Made:
         return self._last[1]
 
 
+Undo = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What goes with an edit of the sets, in one step: another policy, other wanted interfaces (None: not any more;
+    `were`: what was wanted), and what is written down, which is asked for when it is. `attach` is called when all is
+    stored and no packet has met it; it raises when it did nothing, else answers what takes it back. `after` is called
+    when all is in force."""
+
+    policy: Policy | None = None
+    interfaces: Mapping[str, AttachMode | None] = field(default_factory=dict)
+    were: Mapping[str, AttachMode | None] = field(default_factory=dict)
+    attach: Callable[[], Undo] = lambda: lambda: None
+    after: Callable[[], None] = lambda: None
+    ledger: Callable[[], Ledger] | None = None
+
+
+NOTHING = Beside()
+
+
 def ignore_progress(done: int, total: int) -> None:
     """For changes that nobody watches."""
 
 
 class Writer:
-    """Owns the state. `lock` is held by whoever looks at the state in order to change it."""
+    """Owns the state. `lock` is held by whoever looks at the state in order to change it. `features`: what the program
+    can do."""
 
     def __init__(
         self,
@@ -79,6 +103,7 @@ class Writer:
         store: Store,
         compiler: Compiler,
         state: State,
+        features: Features,
         after_long: Callable[[], None] = lambda: None,
     ) -> None:
         self.state = state
@@ -87,7 +112,7 @@ class Writer:
         self._store = store
         self._compiler = compiler
         self._bases = dict(compiler.bases)
-        self._features = features_of(state.policy)
+        self._features = features
         # What the program has to do beside what the policy asks for.
         self.extra: Features = frozenset()
         self._after_long = after_long
@@ -111,7 +136,7 @@ class Writer:
     def apply(
         self,
         edit: Edit | None = None,
-        policy: Policy | None = None,
+        beside: Beside = NOTHING,
         *,
         counts: bool = True,
         anchor: ClockAnchor | None = None,
@@ -120,39 +145,46 @@ class Writer:
 
         Raises MapFull, StoreError or KernelError; then everything is as it was.
         """
-        policy = policy.following(self.state.policy) if policy else None
+        beside = self._following(beside)
         sets = edit.sets if edit else self.state.sets
-        plan = self._compiler.plan(sets, edit.touched if edit else {}, policy=policy)
-        return self._carry_out(plan, edit, policy, counts=counts, anchor=anchor)
+        plan = self._compiler.plan(sets, edit.touched if edit else {}, policy=beside.policy)
+        return self._carry_out(plan, edit, beside, counts=counts, anchor=anchor)
+
+    def _following(self, beside: Beside) -> Beside:
+        """Rules that stay keep their counters."""
+        return replace(beside, policy=beside.policy.following(self.state.policy)) if beside.policy else beside
 
     def _carry_out(
-        self,
-        plan: Plan,
-        edit: Edit | None,
-        policy: Policy | None,
-        *,
-        counts: bool,
-        anchor: ClockAnchor | None = None,
-        packed: Packed | None = None,
+        self, plan: Plan, edit: Edit | None, beside: Beside, *, counts: bool, anchor: ClockAnchor | None = None
     ) -> State:
-        old = self.state
+        old, policy = self.state, beside.policy
         revision = old.revision + 1 if counts else old.revision
         new = State(revision, edit.sets if edit else old.sets, policy or old.policy)
+        forgotten = {name: None for name, mode in beside.interfaces.items() if mode is None}
         try:
-            self._store.save(StoredChange(revision, edit, policy, anchor=anchor, packed=packed or {}))
+            ledger = beside.ledger() if beside.ledger else None
+            self._store.save(
+                StoredChange(revision, edit, policy, beside.interfaces, anchor, epochs=forgotten, ledger=ledger)
+            )
         except Exception:
             self._compiler.abort(plan)
             raise
+        undo: Undo = NOTHING.after
         try:
             if policy:
                 self.use(features_of(old.policy) | features_of(policy) | self.extra)
+            undo = beside.attach()
             self._kernel.execute(plan.ops, revision)
         except Exception:
+            undo()
             self._compiler.abort(plan)
-            self._store.save(StoredChange(old.revision, reverse(edit, old.sets) if edit else None, old.policy))
+            back = reverse(edit, old.sets) if edit else None
+            withdrawn = Ledger(withdrawn=revision) if ledger else None
+            self._store.save(StoredChange(old.revision, back, old.policy, beside.were, ledger=withdrawn))
             raise
         self.state = new
         self._committed(plan)
+        beside.after()
         return new
 
     def use(self, features: Features) -> None:
@@ -177,12 +209,9 @@ class Writer:
         policy = policy.following(self.state.policy) if policy else None
         self._compiler.abort(self._compiler.plan(sets, edit.touched if edit else {}, policy=policy))
 
-    def save_interfaces(self, desired: Mapping[str, AttachMode | None]) -> None:
-        """Store which interfaces are wanted (None: not any more, and nothing is remembered of its talkers)."""
-        revision = self.state.revision + 1
-        forgotten = {name: None for name, mode in desired.items() if mode is None}
-        self._store.save(StoredChange(revision, interfaces=desired, epochs=forgotten))
-        self.state = replace(self.state, revision=revision)
+    def record(self, ledger: Ledger) -> None:
+        """Write down what changes neither sets, policy nor interfaces."""
+        self._store.save(StoredChange(self.state.revision, ledger=ledger))
 
     def _perform(self, plan: Plan) -> None:
         try:
@@ -205,8 +234,8 @@ class Writer:
         else:
             self._bases = dict(bases)
 
-    def _retire(self, limit: int) -> bool:
-        plan = self._compiler.retire(limit)
+    def _retire(self) -> bool:
+        plan = self._compiler.retire(PIECE)
         if plan is None:
             return False
         self._perform(plan)
@@ -218,25 +247,30 @@ class Writer:
         if plan is not None:
             self._perform(plan)
 
-    def save_epoch(self, name: str, epoch: Epoch) -> None:
+    def save_epoch(self, name: str, epoch: Epoch, ledger: Ledger) -> None:
         """Store when an interface's talkers were last counted afresh."""
-        self._store.save(StoredChange(self.state.revision, epochs={name: epoch}))
+        self._store.save(StoredChange(self.state.revision, epochs={name: epoch}, ledger=ledger))
 
     async def change(
-        self, make_edit: Callable[[State], Edit], progress: Progress = ignore_progress, *, counts: bool = True
+        self,
+        make_edit: Callable[[State], Edit],
+        progress: Progress = ignore_progress,
+        *,
+        counts: bool = True,
+        beside: Callable[[Edit], Beside] = lambda _: NOTHING,
     ) -> Edit:
         """Apply an edit of any size, made from the state at the moment when it takes effect.
 
         `make_edit` is called to learn how much is to be done, and once more if others wrote meanwhile. It raises to
-        refuse.
+        refuse. `beside` is asked for what goes with the edit at that moment.
         """
         made = Made(make_edit)
         edit = await asyncio.to_thread(made, self.state)
         if not is_long(edit):
-            return await self._change_now(made, counts=counts)
+            return await self._change_now(made, beside, counts=counts)
         await self._long.acquire()
         try:
-            edit = await self._change_long(made, progress, counts=counts)
+            edit = await self._change_long(made, beside, progress, counts=counts)
         except BaseException:
             await self._tidy_up()
             raise
@@ -248,24 +282,26 @@ class Writer:
         """The end of a long change; the next one begins when its leaves are free again."""
         try:
             await self._clear_up()
-            await asyncio.to_thread(self._store.tidy)
             await asyncio.to_thread(self._after_long)
         except XdpfwError as error:  # a later change or the next start takes the rest
             log.error("prefixes that no set holds could not be taken out: %s", error.detail)
         finally:
             self._long.release()
 
-    async def _change_now(self, made: Made, *, counts: bool) -> Edit:
+    async def _change_now(self, made: Made, beside: Callable[[Edit], Beside], *, counts: bool) -> Edit:
         def work() -> Edit:
             edit = made(self.state)
-            if edit.changed:
-                self.apply(edit, counts=counts)
+            goes_with = beside(edit)
+            if edit.changed or goes_with.ledger:
+                self.apply(edit, goes_with, counts=counts)
             return edit
 
         async with self.lock:
             return await self.call(work)
 
-    async def _change_long(self, made: Made, progress: Progress, *, counts: bool) -> Edit:
+    async def _change_long(
+        self, made: Made, beside: Callable[[Edit], Beside], progress: Progress, *, counts: bool
+    ) -> Edit:
         for left in reversed(range(ROUNDS)):
             async with self.lock:
                 change = await self.call(lambda: self._compiler.begin(made(self.state), self._in_thread))
@@ -273,14 +309,13 @@ class Writer:
                 await asyncio.to_thread(self._look, change)
                 async with self.lock:
                     await self.call(self._reserve, change)
-                finishing = asyncio.create_task(asyncio.to_thread(self._finish, change))
+                finishing = asyncio.create_task(asyncio.to_thread(change.finish))
                 try:
                     await self._announce(change, progress)
                 finally:
-                    packed = await finishing
-                most = LONG if left else None
+                    await finishing
                 async with self.lock:
-                    edit = await self.call(self._land, made, packed, counts=counts, most=most)
+                    edit = await self.call(self._land, made, beside, counts=counts, most=LONG if left else None)
             finally:
                 async with self.lock:
                     await self.call(self._compiler.end)
@@ -308,42 +343,37 @@ class Writer:
 
     async def _announce(self, change: LongChange, progress: Progress) -> None:
         done, total = 0, sum(map(len, change.added().values()))
-        turns = Turns(self.lock)
         while True:
-            async with turns.turn() as limit:
-                count = await self.call(self._announce_piece, limit)
+            async with self.lock:
+                count = await self.call(self._announce_piece)
             if not count:
                 return
             done += count
             progress(done, total)
 
-    def _announce_piece(self, limit: int) -> int:
-        plan = self._compiler.piece(limit)
+    def _announce_piece(self) -> int:
+        plan = self._compiler.piece(PIECE)
         if plan is None:
             return 0
         self._perform(plan)
         return sum(map(len, plan.outcome.announced))
 
-    def _finish(self, change: LongChange) -> Packed:
-        change.finish()
-        return self._store.pack(change.edit)
-
-    def _land(self, made: Made, packed: Packed, *, counts: bool, most: int | None) -> Edit | None:
+    def _land(self, made: Made, beside: Callable[[Edit], Beside], *, counts: bool, most: int | None) -> Edit | None:
         """None when it is better to begin anew."""
         edit = made(self.state)
-        if edit.changed:
-            plan = self._compiler.land(edit.sets, edit.touched, most=most)
+        goes_with = self._following(beside(edit))
+        if edit.changed or goes_with.ledger:
+            plan = self._compiler.land(edit.sets, edit.touched, policy=goes_with.policy, most=most)
             if plan is None:
                 return None
-            self._carry_out(plan, edit, None, counts=counts, packed=packed)
+            self._carry_out(plan, edit, goes_with, counts=counts)
         return edit
 
     async def _clear_up(self) -> None:
         """Delete leaves that no set holds any more. Packets do not notice; a restarted daemon would do it as well."""
-        turns = Turns(self.lock)
         while True:
-            async with turns.turn() as limit:
-                if not await self.call(self._retire, limit):
+            async with self.lock:
+                if not await self.call(self._retire):
                     return
 
 

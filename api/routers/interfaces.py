@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from api.answers import DELETION, InterfaceAnswer, InterfacePage, beside, gone, marks, page
 from api.bodies import StrictRoute
 from api.deps import Service, etag_of, need_admin
-from api.params import DEFAULT_LIMIT, Cursor, InterfaceName, Limit, Options, Reasons, Talkers
+from api.params import DEFAULT_LIMIT, Cursor, InterfaceName, Limit, Options, PlainOptions, Reasons, Talkers
 from api.schemas import InterfaceBody
 from xdpfw.model.packet_views import ProgramView
 from xdpfw.model.views import CountersView, InterfaceView, TalkersView
@@ -74,7 +74,7 @@ async def list_interface_talkers(firewall: Service, name: InterfaceName, query: 
     summary="Count afresh",
     **DELETION,
 )
-async def reset_talkers(firewall: Service, name: InterfaceName, options: Options) -> Response:
+async def reset_talkers(firewall: Service, name: InterfaceName, options: PlainOptions) -> Response:
     """Talkers and the totals shown with them start from this moment. The interface's counters go on."""
     written = await firewall.reset_talkers(name, options)
     return gone(written)

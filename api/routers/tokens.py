@@ -12,9 +12,10 @@ from api.answers import DELETION, TokenAnswer, TokenPage, TokenView, gone, marks
 from api.auth import Role
 from api.bodies import StrictRoute
 from api.deps import Service, TokenStore, check_fresh, need_admin
-from api.params import DEFAULT_LIMIT, Cursor, Limit, Options
+from api.params import DEFAULT_LIMIT, Cursor, Limit, PlainOptions
 from api.schemas import TokenBody
 from xdpfw.clock import from_datetime, to_datetime
+from xdpfw.model.ledger import Difference, Differences
 from xdpfw.model.views import Written
 from xdpfw.store.port import TokenRecord
 from xdpfw.versions import check_match
@@ -40,7 +41,7 @@ async def list_tokens(
 
 @router.post("/tokens", summary="Make a token", status_code=201)
 async def create_token(
-    firewall: Service, tokens: TokenStore, response: Response, options: Options, body: TokenBody
+    firewall: Service, tokens: TokenStore, response: Response, options: PlainOptions, body: TokenBody
 ) -> TokenAnswer:
     """The secret is in this answer and never shown again."""
     check_match(options.if_match, tokens.etag)
@@ -51,7 +52,8 @@ async def create_token(
     if options.dry_run:
         response.status_code = 200
     else:
-        await asyncio.to_thread(tokens.add, record)
+        audit = firewall.accepted(options, 201, _told(record, made=True))
+        await asyncio.to_thread(tokens.add, record, audit)
     marks(response, written)
     return TokenAnswer(
         **_fields(record),
@@ -63,14 +65,23 @@ async def create_token(
 
 
 @router.delete("/tokens/{id}", summary="Revoke a token", **DELETION)
-async def revoke_token(firewall: Service, tokens: TokenStore, id: TokenId, options: Options) -> Response:
+async def revoke_token(firewall: Service, tokens: TokenStore, id: TokenId, options: PlainOptions) -> Response:
     """It is refused from now on, also on connections that are open."""
     check_match(options.if_match, tokens.etag)
-    tokens.get(id)
+    record = tokens.get(id)
     written = Written(firewall.revision, True, dry_run=options.dry_run)
     if not options.dry_run:
-        await asyncio.to_thread(tokens.revoke, id)
+        audit = firewall.accepted(options, 204, _told(record, made=False))
+        await asyncio.to_thread(tokens.revoke, id, audit)
     return gone(written)
+
+
+def _told(record: TokenRecord, *, made: bool) -> Differences:
+    """For the audit trail: it came, or it goes."""
+    expires = None if record.expires is None else to_datetime(record.expires).isoformat()
+    said = {"name": record.name, "role": record.role, "expires_at": expires, "sources": _fields(record)["sources"]}
+    path = f"tokens/{record.id}"
+    return Differences((Difference(path, None, said) if made else Difference(path, said, None),))
 
 
 def _fields(record: TokenRecord) -> dict[str, Any]:

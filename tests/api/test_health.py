@@ -186,6 +186,10 @@ def test_every_operation_has_a_stable_id(document: Any) -> None:
         "GET /tokens": "list_tokens",
         "POST /tokens": "create_token",
         "DELETE /tokens/{id}": "revoke_token",
+        "GET /audit": "list_audit",
+        "GET /confirmations": "list_confirmations",
+        "POST /confirmations/{id}": "confirm",
+        "DELETE /confirmations/{id}": "take_back",
     }
 
 

@@ -169,10 +169,11 @@ def test_an_unchanged_resource_is_304(api: Api) -> None:
 
 def test_gets_change_nothing(prepared: Api) -> None:
     paths = prepared.get("openapi.json")["paths"]
-    fill = {"set": "office", "prefix": "192.0.2.1", "name": LAN, "ip": "192.0.2.1"}
+    fill = {"set": "office", "prefix": "192.0.2.1", "name": LAN, "ip": "192.0.2.1", "id": "block"}
     with prepared.nothing_changes():
         for path, operations in paths.items():
-            if "get" in operations:
+            endless = "text/event-stream" in str(operations.get("get"))
+            if "get" in operations and not endless:
                 for method in ("GET", "HEAD"):
                     url = f"http://xdpfw{path.format(**fill)}"
                     response = prepared.client.request(method, url)

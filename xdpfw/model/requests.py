@@ -6,17 +6,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from xdpfw.model.ledger import DAEMON, Author
 from xdpfw.model.prefix import Family, Prefix
 
 
 @dataclass(frozen=True, slots=True)
 class WriteOptions:
-    """`force` overrides guards, never validation nor a foreign program. `peer`: the client's IP address, if any."""
+    """`force` overrides guards, never validation nor a foreign program. `peer`: the client's IP address, if any.
+    `confirm_within`: seconds after which the change is taken back unless somebody confirms it. `author`: who asks."""
 
     dry_run: bool = False
     force: bool = False
     if_match: str | None = None
     peer: str | None = None
+    confirm_within: int | None = None
+    author: Author = DAEMON
 
 
 @dataclass(frozen=True, slots=True)

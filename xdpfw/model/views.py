@@ -238,12 +238,14 @@ class RuleView:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Answer of every write. `created`: the resource was not there before (201)."""
+    """Answer of every write. `created`: the resource was not there before (201). `confirmation`: the id under which it
+    waits to be confirmed."""
 
     revision: int
     changed: bool
     created: bool = False
     dry_run: bool = False
+    confirmation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,6 +260,7 @@ class RulesWritten:
     kept: int
     total: int
     dry_run: bool = False
+    confirmation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +278,7 @@ class EntriesWritten:
     because: str
     created: bool = False
     dry_run: bool = False
+    confirmation: str | None = None
     skipped: list[dict[str, str]] = field(default_factory=list)
 
 

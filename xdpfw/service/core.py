@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TypeVar
 
 from xdpfw.clock import Clock, ClockAnchor, SystemClock
@@ -13,7 +15,8 @@ from xdpfw.hold import Hold
 from xdpfw.hub import Hub
 from xdpfw.interfaces import Interfaces
 from xdpfw.kernel.port import Kernel
-from xdpfw.model.errors import Unavailable
+from xdpfw.model.errors import Unavailable, XdpfwError
+from xdpfw.model.ledger import AuditRecord, Pending
 from xdpfw.model.limits import Limits
 from xdpfw.model.prefix import Prefix
 from xdpfw.model.views import OperationView
@@ -22,12 +25,16 @@ from xdpfw.policy.rows import features_of
 from xdpfw.policy.sets import Sets
 from xdpfw.service.guards import Guards
 from xdpfw.service.reading import Readers
-from xdpfw.store.port import Saved, Store, StoredChange
+from xdpfw.service.undoing import overdue
+from xdpfw.store.port import Ledger, Saved, Store, StoredChange
 from xdpfw.traffic import Traffic
 from xdpfw.versions import Versions
 from xdpfw.writer import State, Writer
 
 T = TypeVar("T")
+
+MOST_NOTES = 1000
+"""Refused writes that wait to be written down; the oldest give way."""
 
 RETRY_AFTER = 2
 """Seconds after which a caller who met a starting daemon may try again."""
@@ -63,6 +70,9 @@ class Core:
         self.guards = Guards(kernel, self.clock, tuple(management), protect_ssh=protect_ssh)
         self.operation: OperationView | None = None
         self.readers = Readers()
+        self.pending: Pending | None = None
+        self.overdue: str | None = None
+        self._notes: deque[AuditRecord] = deque(maxlen=MOST_NOTES)
         self._hold = hold
         self._after_long = after_long
         self.warnings: list[str] = []
@@ -101,6 +111,13 @@ class Core:
             raise Unavailable(self._start_problem)
         return part
 
+    def notes(self) -> list[AuditRecord]:
+        """What waits to be written down, taken out."""
+        found = list[AuditRecord]()
+        while self._notes:
+            found.append(self._notes.popleft())
+        return found
+
     def etag(self, resource: str) -> str:
         return self.versions.tag(resource)
 
@@ -118,26 +135,29 @@ class Core:
     def _load(self) -> None:
         saved = self.store.load()
         started = self.kernel.start()
-        self.kernel.use(features_of(saved.policy))
+        current = self._without_overdue(replace(saved, sets=self._catch_up(saved)))
+        # Until the tables hold what is current, those that are in force may be what was saved.
+        features = features_of(saved.policy) | features_of(current.policy)
+        self.kernel.use(features)
         compiler = Compiler(self.limits, started, bases=saved.bases)
-        sets = self._catch_up(saved)
-        for plan in compiler.compile_all(sets, saved.policy):
-            self.kernel.execute(plan.ops, saved.revision)
+        for plan in compiler.compile_all(current.sets, current.policy):
+            self.kernel.execute(plan.ops, current.revision)
             compiler.commit(plan, self.kernel.read_leaves)
         self.kernel.activate()
         if started.reason:
             self.warnings.append(started.reason)
-        interfaces = Interfaces(self.kernel, saved.interfaces, self._hold)
+        interfaces = Interfaces(self.kernel, current.interfaces, self._hold)
         interfaces.reconcile()
+        if saved.pending and not current.pending:
+            self._bring_back(saved.pending, interfaces)
         # Filters that are in force stay so, also when the store that wanted them was lost.
         for name, attachment in interfaces.attached.items():
             interfaces.desired.setdefault(name, attachment.mode)
         self.traffic.epochs.update(saved.epochs)
         self._compiler = compiler
         self._interfaces = interfaces
-        self._writer = Writer(
-            self.kernel, self.store, compiler, State(saved.revision, sets, saved.policy), self._after_long
-        )
+        state = State(current.revision, current.sets, current.policy)
+        self._writer = Writer(self.kernel, self.store, compiler, state, features, self._after_long)
         self._after_long()
 
     def _catch_up(self, saved: Saved) -> Sets:
@@ -153,6 +173,34 @@ class Core:
         if edit.changed:
             self.store.save(StoredChange(saved.revision, edit))
         return edit.sets
+
+    def _bring_back(self, pending: Pending, interfaces: Interfaces) -> None:
+        """Bring back the interfaces that are still attached as a change wanted it that nobody confirmed."""
+        for name, mode in pending.interfaces.items():
+            try:
+                if mode is None:
+                    interfaces.detach(name)
+                elif name in pending.ran and name in interfaces.attached:
+                    interfaces.attach(name, pending.ran[name])
+            except XdpfwError as error:
+                self.warnings.append(f"{name} could not be brought back to what it was: {error.detail}")
+
+    def _without_overdue(self, saved: Saved) -> Saved:
+        """Without a change that nobody confirmed in time. One whose time is not over goes on waiting."""
+        pending = saved.pending
+        if pending is None:
+            return saved
+        boot, wall, monotonic = self.anchor.boot, self.clock.wall(), self.clock.monotonic()
+        left = pending.left(boot, wall, monotonic)
+        if left > 0:
+            self.pending = replace(pending, boot=boot, deadline=monotonic + left)
+            self.store.save(StoredChange(saved.revision, ledger=Ledger(pending=self.pending)))
+            return saved
+        before = self.store.before(pending.revision)
+        current, change = overdue(saved, pending, before, wall, self.anchor.step_since(before.anchor))
+        self.store.save(change)
+        self.warnings.append(f"revision {pending.revision} was not confirmed in time, and was taken back at the start")
+        return current
 
     async def close(self, *, detach: bool = False) -> None:
         """Stop. Filters stay in force, unless `detach`: then nothing of this instance is left in the kernel; neither

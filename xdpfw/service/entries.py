@@ -11,6 +11,7 @@ from datetime import datetime
 from xdpfw.clock import SECOND, from_datetime, to_datetime
 from xdpfw.effects import effect_of
 from xdpfw.model.errors import Guarded, InvalidInput, NotFound
+from xdpfw.model.ledger import Part
 from xdpfw.model.policy import Claim, Entry
 from xdpfw.model.prefix import Prefix
 from xdpfw.model.requests import WriteOptions
@@ -21,7 +22,7 @@ from xdpfw.policy.keys import texts
 from xdpfw.policy.ops import NEVER
 from xdpfw.policy.replacement import Replacement
 from xdpfw.policy.sets import Edit, Sets
-from xdpfw.service.core import Core
+from xdpfw.service.changes import Changes, Draft
 from xdpfw.service.present import entry_view
 from xdpfw.service.reading import Form
 from xdpfw.versions import check_match
@@ -30,7 +31,7 @@ from xdpfw.writer import LONG, State
 PAGE = 5_000
 
 
-class EntryUseCases(Core):
+class EntryUseCases(Changes):
     async def entries(
         self, name: str, *, after: str | None, limit: int, within: Prefix | None, origin: str | None
     ) -> EntryPage:
@@ -117,6 +118,8 @@ class EntryUseCases(Core):
             opts,
             tag=lambda: self.entry_tag(name, prefix),
             about=[prefix],
+            origins=[origin],
+            status=lambda edit: 201 if edit.added else 200,
             then=lambda: views.append(self._entry(self.state.sets, name, prefix)),
         )
         return (views[0] if views else None), written
@@ -128,6 +131,8 @@ class EntryUseCases(Core):
             opts,
             tag=lambda: self.entry_tag(name, prefix),
             about=[prefix],
+            origins=[origin],
+            status=lambda _: 204,
         )
 
     async def patch_entries(
@@ -148,8 +153,10 @@ class EntryUseCases(Core):
 
         about = [*(claim.prefix for claim in add), *remove]
         if len(about) > LONG:
-            return await self._write_long(name, make, opts, about=about)
-        return await self._write(name, make, opts, tag=lambda: self.etag(f"sets/{name}/entries"), about=about)
+            return await self._write_long(name, make, opts, Draft((_entries(name),)), about=about)
+        origins = [*(claim.origin for claim in add), *(origin for _ in remove)]
+        tag = f"sets/{name}/entries"
+        return await self._write(name, make, opts, tag=lambda: self.etag(tag), about=about, origins=origins)
 
     async def read_list(self, chunks: AsyncIterator[bytes], form: Form, *, skip_invalid: bool = False) -> Bulk:
         """A list that arrives, of which more is not known yet. Raises InvalidInput for lines that are no prefixes, and
@@ -187,7 +194,8 @@ class EntryUseCases(Core):
             expires=NEVER if expires is None else expires,
             comment=comment,
         )
-        written = await self._write_long(name, lambda state: replacement.edit(state.sets), opts, whole=True)
+        draft = Draft((replace(_entries(name), origin=origin),), history=True)
+        written = await self._write_long(name, lambda state: replacement.edit(state.sets), opts, draft, whole=True)
         skipped = [{"pointer": fault.pointer, "detail": fault.detail} for fault in bulk.skipped]
         return replace(written, skipped=skipped)
 
@@ -201,19 +209,20 @@ class EntryUseCases(Core):
         *,
         tag: Callable[[], str | None],
         about: Sequence[Prefix],
+        origins: Sequence[str | None],
+        status: Callable[[Edit], int] = lambda _: 200,
         then: Callable[[], None] = lambda: None,
     ) -> EntriesWritten:
-        """`then` looks at the outcome, in the same thread and before anybody else writes."""
+        """`origins`: whose claims on the prefixes, None for all. `then` looks at the outcome, in the same thread and
+        before anybody else writes."""
+        at = f"sets/{name}/entries"
+        parts = tuple(Part(at, str(prefix), origin) for prefix, origin in zip(about, origins, strict=True))
 
         def work() -> EntriesWritten:
             check_match(opts.if_match, tag())
             edit = make(self.state)
             self._check(name, edit, opts, whole=False)
-            if opts.dry_run:
-                self.writer.rehearse(edit)
-            elif edit.changed:
-                self.writer.apply(edit)
-                self.versions.changed(*self._touched_resources(name))
+            self.enforce(Draft(parts, _resources(name), edit, status=status(edit)), opts)
             if not opts.dry_run:
                 then()
             return self._answer(name, edit, opts, about)
@@ -226,14 +235,17 @@ class EntryUseCases(Core):
         name: str,
         make: Callable[[State], Edit],
         opts: WriteOptions,
+        draft: Draft,
         *,
         about: Sequence[Prefix] | None = None,
         whole: bool = False,
     ) -> EntriesWritten:
         """`about`: the prefixes written, None for all of the set; `whole`: it is replaced."""
+        draft = replace(draft, resources=_resources(name))
 
         def checked(state: State) -> Edit:
             check_match(opts.if_match, self.etag(f"sets/{name}/entries"))
+            self.check_free(draft.parts, opts)
             edit = make(state)
             self._check(name, edit, opts, whole=whole)
             return edit
@@ -243,10 +255,10 @@ class EntryUseCases(Core):
                 edit = await self.writer.call(checked, self.state)
                 await self.writer.call(self.writer.rehearse, edit)
         else:
-            edit = await self._run_long(name, checked)
+            edit = await self._run_long(name, checked, draft, opts)
         return await asyncio.to_thread(self._answer, name, edit, opts, about)
 
-    async def _run_long(self, name: str, make: Callable[[State], Edit]) -> Edit:
+    async def _run_long(self, name: str, make: Callable[[State], Edit], draft: Draft, opts: WriteOptions) -> Edit:
         started = to_datetime(self.clock.wall())
 
         def progress(done: int, total: int) -> None:
@@ -254,12 +266,9 @@ class EntryUseCases(Core):
 
         progress(0, 0)
         try:
-            edit = await self.writer.change(make, progress)
+            return await self.change_long(make, lambda edit: replace(draft, edit=edit), opts, progress)
         finally:
             self.operation = None
-        if edit.changed:
-            self.versions.changed(*self._touched_resources(name))
-        return edit
 
     def _check(self, name: str, edit: Edit, opts: WriteOptions, *, whole: bool) -> None:
         """The guards. Raises Guarded."""
@@ -287,11 +296,8 @@ class EntryUseCases(Core):
             because=effect.because,
             created=edit.added > 0,
             dry_run=opts.dry_run,
+            confirmation=self.waiting(edit.changed, opts),
         )
-
-    @staticmethod
-    def _touched_resources(name: str) -> tuple[str, ...]:
-        return f"sets/{name}", f"sets/{name}/entries", "sets"
 
     @staticmethod
     def _expiry(ttl: int | None, expires_at: datetime | None, now: int) -> int | None:
@@ -306,3 +312,12 @@ class EntryUseCases(Core):
         if expires <= now:
             raise InvalidInput(f"expires_at {expires_at.isoformat()} is in the past")
         return expires
+
+
+def _resources(name: str) -> tuple[str, ...]:
+    return f"sets/{name}", f"sets/{name}/entries", "sets"
+
+
+def _entries(name: str) -> Part:
+    """All of them, as a part of the state."""
+    return Part(f"sets/{name}/entries")

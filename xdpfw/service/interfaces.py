@@ -5,19 +5,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from functools import partial
 
 from xdpfw.model.errors import NotFound
 from xdpfw.model.interface import AttachMode
+from xdpfw.model.ledger import Part
 from xdpfw.model.prefix import Address
 from xdpfw.model.requests import TalkerQuery, WriteOptions
 from xdpfw.model.rule import Slots
 from xdpfw.model.views import CountersView, HistoryView, InterfaceView, TalkersView, Written
-from xdpfw.service.core import Core
+from xdpfw.service.changes import Changes, Draft
+from xdpfw.store.port import Ledger
 from xdpfw.versions import check_match
+from xdpfw.writer import NOTHING
 
 
-class InterfaceUseCases(Core):
+class InterfaceUseCases(Changes):
     async def list_interfaces(self) -> list[InterfaceView]:
         return await asyncio.to_thread(self.interfaces.views)
 
@@ -29,52 +33,40 @@ class InterfaceUseCases(Core):
         async with self.writer.lock:
             check_match(opts.if_match, self.etag(f"interfaces/{name}"))
             fresh = name not in self.interfaces.desired
-            changed = await self.writer.call(self._attach, name, mode, opts)
+            changed = await self.writer.call(self._attach, name, mode, opts, fresh=fresh)
             if not opts.dry_run:
                 self.to_attach.pop(name, None)
-            written = Written(self.revision, changed, created=fresh and not opts.dry_run, dry_run=opts.dry_run)
+            written = self.written(changed, opts, created=fresh and not opts.dry_run)
         return await self.interface(name), written
 
-    def _attach(self, name: str, mode: AttachMode, opts: WriteOptions) -> bool:
+    def _attach(self, name: str, mode: AttachMode, opts: WriteOptions, *, fresh: bool) -> bool:
         changed = self.interfaces.check_attach(name, mode, force=opts.force)
         if changed and not opts.force:
             after = (self.state.sets, self.state.policy)
             before = after if self.interfaces.attached else None
             self.guards.check_lockout(before, after, opts.peer, f"attaching {name} with the present policy", fresh=True)
-        if opts.dry_run or not changed:
-            return changed
-        self.interfaces.attach(name, mode)
-        if self.interfaces.desired.get(name) != mode:
-            self.writer.save_interfaces({name: mode})
-            self.interfaces.desired[name] = mode
-        self.versions.changed("interfaces", f"interfaces/{name}")
-        return True
+        draft = _draft(name)
+        if changed:
+            draft = replace(draft, interfaces={name: mode}, status=201 if fresh else 200)
+        return self.enforce(draft, opts)
 
     async def want(self, name: str, mode: AttachMode) -> None:
         """Attach an absent interface as soon as it comes."""
         async with self.writer.lock:
             if self.interfaces.desired.get(name) != mode:
-                await self.writer.call(self.writer.save_interfaces, {name: mode})
-                self.interfaces.desired[name] = mode
-                self.versions.changed("interfaces", f"interfaces/{name}")
+                await self.writer.call(self._want, name, mode)
+
+    def _want(self, name: str, mode: AttachMode) -> None:
+        draft = replace(_draft(name), interfaces={name: mode})
+        self.writer.apply(None, replace(self.beside(draft, WriteOptions()), attach=NOTHING.attach))
 
     async def detach(self, name: str, opts: WriteOptions) -> Written:
         async with self.writer.lock:
             check_match(opts.if_match, self.etag(f"interfaces/{name}"))
             if name not in self.interfaces.desired.keys() | self.interfaces.attached.keys() | self.to_attach.keys():
                 raise NotFound(f"{name} is not attached by this firewall")
-            if not opts.dry_run:
-                await self.writer.call(self._detach, name)
-            return Written(self.revision, True, dry_run=opts.dry_run)
-
-    def _detach(self, name: str) -> None:
-        # Stored first: should the rest fail half-way, what was to go does not attach itself again.
-        self.writer.save_interfaces({name: None})
-        self.interfaces.desired.pop(name, None)
-        self.to_attach.pop(name, None)
-        self.interfaces.detach(name)
-        self.traffic.epochs.pop(name, None)
-        self.versions.changed("interfaces", f"interfaces/{name}")
+            draft = replace(_draft(name), interfaces={name: None}, status=204)
+            return self.written(await self.writer.call(self.enforce, draft, opts), opts)
 
     async def counters(self, name: str, *, reasons: bool = True) -> CountersView:
         await self._check_attached(name)
@@ -130,12 +122,12 @@ class InterfaceUseCases(Core):
             await self._check_attached(name)
             check_match(opts.if_match, self.etag(f"interfaces/{name}"))
             if not opts.dry_run:
-                await self.writer.call(self._reset_talkers, name)
-            return Written(self.revision, True, dry_run=opts.dry_run)
+                await self.writer.call(self._reset_talkers, name, opts)
+            return self.written(True, opts)
 
-    def _reset_talkers(self, name: str) -> None:
+    def _reset_talkers(self, name: str, opts: WriteOptions) -> None:
         epoch = self.traffic.reset(name)
-        self.writer.save_epoch(name, epoch)
+        self.writer.save_epoch(name, epoch, Ledger(self.accepted(opts, 204)))
 
     def _sets_of(self, address: Address) -> list[str]:
         return list(dict.fromkeys(name for name, _ in self.state.sets.matches(address)))
@@ -146,3 +138,7 @@ class InterfaceUseCases(Core):
         await asyncio.to_thread(self.interfaces.refresh)
         if name not in self.interfaces.attached:
             raise NotFound(f"{name} is not attached, so nothing is counted there: `xdpfw attach {name}`")
+
+
+def _draft(name: str) -> Draft:
+    return Draft((Part(f"interfaces/{name}"),), ("interfaces", f"interfaces/{name}"))

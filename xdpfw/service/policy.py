@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from xdpfw.model.errors import Fault, Guarded, InvalidInput
+from xdpfw.model.ledger import POLICY, RULES, Part
 from xdpfw.model.policy import ALLOW, BLOCK, Policy
 from xdpfw.model.reason import Verdict
 from xdpfw.model.requests import WriteOptions
@@ -15,12 +16,12 @@ from xdpfw.model.rule import Mode, Rule
 from xdpfw.model.views import PolicyView, Written
 from xdpfw.policy.rows import check_rows, features_of
 from xdpfw.policy.sets import Sets
-from xdpfw.service.core import Core
+from xdpfw.service.changes import Changes, Draft
 from xdpfw.service.present import policy_view
 from xdpfw.versions import check_match
 
 
-class PolicyUseCases(Core):
+class PolicyUseCases(Changes):
     async def policy(self) -> PolicyView:
         return policy_view(self.state.policy)
 
@@ -41,34 +42,43 @@ class PolicyUseCases(Core):
                 ethertypes=old.ethertypes if ethertypes is None else tuple(dict.fromkeys(ethertypes)),
             )
 
-        policy, written = await self.change_policy(make, opts, tag="policy", what="this change of the policy")
+        policy, written = await self.change_policy(
+            make, opts, tag="policy", what="this change of the policy", part=POLICY
+        )
         return policy_view(policy), written
 
     async def change_policy(
-        self, make: Callable[[Policy], Policy], opts: WriteOptions, *, tag: str, what: str
+        self,
+        make: Callable[[Policy], Policy],
+        opts: WriteOptions,
+        *,
+        tag: str,
+        what: str,
+        part: Part = RULES,
+        status: int = 200,
     ) -> tuple[Policy, Written]:
         """Put what `make` makes of the policy in its place; answers the outcome, also of a dry run. `make` raises to
-        refuse; `tag`: the resource that If-Match is about; `what`: the change, for people."""
+        refuse; `tag`: the resource that If-Match is about; `what`: the change, for people; `part`: of the state;
+        `status`: of the answer."""
 
         def checked() -> tuple[Policy, Policy]:
             old = self.state.policy
             check_match(opts.if_match, self.etag(tag))
+            self.check_free((part,), opts)
             new = make(old)
             check_rules(new.rules, self.state.sets)
             return old, new
 
         def work() -> tuple[Policy, bool]:
             old, new = checked()
-            if new == old:
-                return old, False
-            if not opts.force:
-                self._guard(old, new, opts, what)
-            if opts.dry_run:
-                self.writer.rehearse(policy=new)
-                return new, True
-            self.writer.apply(policy=new)
-            self.versions.changed(*_changed_resources(old, new))
-            return self.state.policy, True
+            draft = Draft((part,), status=status)
+            if new != old:
+                self.check_free(_sets_named(new), opts)
+                if not opts.force:
+                    self._guard(old, new, opts, what)
+                draft = replace(draft, resources=changed_resources(old, new), policy=new, history=True)
+            changed = self.enforce(draft, opts)
+            return new if opts.dry_run else self.state.policy, changed
 
         old, new = await asyncio.to_thread(checked)
         if not opts.dry_run and new != old:
@@ -76,7 +86,7 @@ class PolicyUseCases(Core):
             await asyncio.to_thread(self.kernel.prepare, features_of(old) | features_of(new))
         async with self.writer.lock:
             policy, changed = await self.writer.call(work)
-            return policy, Written(self.revision, changed, dry_run=opts.dry_run)
+            return policy, self.written(changed, opts)
 
     def _guard(self, old: Policy, new: Policy, opts: WriteOptions, what: str) -> None:
         sets = self.state.sets
@@ -100,11 +110,16 @@ def check_rules(rules: Sequence[Rule], sets: Sets) -> None:
     check_rows(rules)
 
 
-def _changed_resources(old: Policy, new: Policy) -> list[str]:
+def _sets_named(policy: Policy) -> list[Part]:
+    """Sets that must stay, as parts of the state."""
+    return [Part(f"sets/{name}") for rule in policy.rules for name in rule.set_names]
+
+
+def changed_resources(old: Policy, new: Policy) -> tuple[str, ...]:
     changed = ["policy"]
     if old.rules != new.rules:
         changed.append("rules")
     before = {rule.id: rule for rule in old.rules}
     after = {rule.id: rule for rule in new.rules}
     changed += [f"rules/{id}" for id in before.keys() | after.keys() if before.get(id) != after.get(id)]
-    return changed
+    return tuple(changed)

@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from xdpfw.clock import SECOND, to_datetime
+from xdpfw.model.ledger import AuditRecord, Author, Differences, Values
+from xdpfw.model.ledger_views import AuditView, AuthorView, DifferenceView
 from xdpfw.model.policy import Claim, Entry, Policy
 from xdpfw.model.reason import MAX_REASONS
 from xdpfw.model.views import ClaimView, Count, EntryView, MatchView, PolicyView
@@ -48,4 +52,31 @@ def policy_view(policy: Policy) -> PolicyView:
         policy.mode.value,
         [rule.id for rule in policy.rules],
         [f"{ethertype:#06x}" for ethertype in policy.ethertypes],
+    )
+
+
+def author_view(author: Author) -> AuthorView:
+    method, _, path = author.request.partition(" ")
+    return AuthorView(author.name, author.label, author.source, author.pid, method, path, author.number)
+
+
+def difference_views(differences: Differences) -> list[DifferenceView]:
+    return [DifferenceView(each.path, _plain(each.before), _plain(each.after)) for each in differences.items]
+
+
+def _plain(values: Values | None) -> dict[str, Any] | None:
+    return None if values is None else dict(values)
+
+
+def audit_view(record: AuditRecord) -> AuditView:
+    return AuditView(
+        record.id,
+        to_datetime(record.at),
+        author_view(record.author),
+        record.outcome.value,
+        record.status,
+        record.revision,
+        record.detail,
+        difference_views(record.differences),
+        record.differences.more,
     )

@@ -48,6 +48,7 @@ class RuleUseCases(PolicyUseCases):
             kept=len(common) - edited,
             total=len(new),
             dry_run=written.dry_run,
+            confirmation=written.confirmation,
         )
 
     async def put_rule(self, rule: Rule, place: Place, opts: WriteOptions) -> tuple[RuleView, Written]:
@@ -58,6 +59,7 @@ class RuleUseCases(PolicyUseCases):
             opts,
             tag=f"rules/{rule.id}",
             what=f"rule {rule.id}",
+            status=201 if created else 200,
         )
         return await self._view_in(policy, rule.id), replace(written, created=created and not opts.dry_run)
 
@@ -78,7 +80,7 @@ class RuleUseCases(PolicyUseCases):
             rule = old.rule(id) or self._no_rule(id)
             return replace(old, rules=tuple(other for other in old.rules if other is not rule))
 
-        _, written = await self.change_policy(make, opts, tag=f"rules/{id}", what=f"deleting rule {id}")
+        _, written = await self.change_policy(make, opts, tag=f"rules/{id}", what=f"deleting rule {id}", status=204)
         return written
 
     async def _view_in(self, policy: Policy, id: str) -> RuleView:

@@ -5,18 +5,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from xdpfw.model.errors import Conflict
+from xdpfw.model.ledger import Part
 from xdpfw.model.policy import ALLOW, BLOCK
 from xdpfw.model.requests import WriteOptions
 from xdpfw.model.views import SetView, Written
 from xdpfw.policy.sets import Edit, Sets
-from xdpfw.service.core import Core
+from xdpfw.service.changes import Changes, Draft
 from xdpfw.versions import check_match
 from xdpfw.writer import State
 
 
-class SetUseCases(Core):
+class SetUseCases(Changes):
     async def list_sets(self) -> list[SetView]:
         return await asyncio.to_thread(self._set_views, self.state.sets, self.state.sets.names())
 
@@ -42,8 +44,9 @@ class SetUseCases(Core):
             exists = name in sets.names()
             check_match(opts.if_match, self.etag(f"sets/{name}") if exists else None)
             edit = sets.describe(name, comment) if exists else sets.create(name, comment)
-            self._apply(edit, opts, "sets", f"sets/{name}")
-            return Written(self.revision, edit.changed, created=not exists, dry_run=opts.dry_run)
+            parts = (Part(f"sets/{name}"),) if exists else whole(name)
+            draft = Draft(parts, ("sets", f"sets/{name}"), edit, status=200 if exists else 201, history=True)
+            return self.written(self.enforce(draft, opts), opts, created=not exists)
 
         async with self.writer.lock:
             written = await self.writer.call(work)
@@ -52,6 +55,7 @@ class SetUseCases(Core):
 
     async def delete_set(self, name: str, opts: WriteOptions) -> Written:
         """Raises Conflict for a set that a row of the policy uses, and for `allow` and `block`."""
+        draft = Draft(whole(name), ("sets", f"sets/{name}", f"sets/{name}/entries"), status=204, history=True)
 
         def make(state: State) -> Edit:
             state.sets.info(name)
@@ -60,18 +64,18 @@ class SetUseCases(Core):
                 raise Conflict(f"set {name} always exists; to empty it, replace its entries by nothing")
             if users := [rule.id for rule in state.policy.rules if name in rule.set_names]:
                 raise Conflict(f"set {name} is used by rule {', '.join(users)}")
+            if self.pending and name in self.pending.needed:
+                raise Conflict(f"set {name} is used by rules that may come back: {self.told(self.pending)}")
+            self.check_free(draft.parts, opts)
             return state.sets.drop(name)
 
         if opts.dry_run:
             make(self.state)
-        else:
-            await self.writer.change(make)
-            self.versions.changed("sets", f"sets/{name}", f"sets/{name}/entries")
-        return Written(self.revision, True, dry_run=opts.dry_run)
+            return self.written(True, opts)
+        await self.change_long(make, lambda edit: replace(draft, edit=edit), opts)
+        return self.written(True, opts)
 
-    def _apply(self, edit: Edit, opts: WriteOptions, *resources: str) -> None:
-        if opts.dry_run:
-            self.writer.rehearse(edit)
-        elif edit.changed:
-            self.writer.apply(edit)
-            self.versions.changed(*resources)
+
+def whole(name: str) -> tuple[Part, ...]:
+    """A set with all that is in it."""
+    return Part(f"sets/{name}"), Part(f"sets/{name}/entries")

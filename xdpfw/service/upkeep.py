@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 
 from xdpfw.clock import SECOND, ClockAnchor
 from xdpfw.model.errors import XdpfwError
+from xdpfw.service.audit import AuditUseCases
+from xdpfw.service.confirm import ConfirmUseCases
 from xdpfw.service.events import READ_EVERY, EventUseCases
 from xdpfw.store.port import StoredChange
 
@@ -17,11 +19,12 @@ log = logging.getLogger("xdpfw.upkeep")
 
 EXPIRE_EVERY = 0.25
 SETTLE_EVERY = 1.0
+NOTE_EVERY = 1.0
 RECONCILE_EVERY = 5.0
 """Also without any news from the kernel: an attach that failed is tried again."""
 
 
-class Upkeep(EventUseCases):
+class Upkeep(EventUseCases, ConfirmUseCases, AuditUseCases):
     """The packet path stops matching a timed entry by itself; here it is only cleared away."""
 
     async def run_upkeep(self) -> None:
@@ -29,10 +32,12 @@ class Upkeep(EventUseCases):
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch())
             tasks.create_task(self._every(EXPIRE_EVERY, self.expire))
+            tasks.create_task(self._every(EXPIRE_EVERY, self.take_back_overdue))
             tasks.create_task(self._every(RECONCILE_EVERY, self.reconcile))
             tasks.create_task(self._every(SETTLE_EVERY, self.settle))
             tasks.create_task(self._every(SETTLE_EVERY, self.trim))
             tasks.create_task(self._every(READ_EVERY, self.read_events))
+            tasks.create_task(self._every(NOTE_EVERY, self.write_notes))
             tasks.create_task(self._follow_links())
 
     async def _every(self, seconds: float, job: Callable[[], Awaitable[None]]) -> None:

@@ -58,6 +58,46 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE tokens ADD COLUMN expires INTEGER",
         "ALTER TABLE tokens ADD COLUMN sources TEXT NOT NULL DEFAULT ''",
     ),
+    (
+        """CREATE TABLE steps (
+            revision INTEGER PRIMARY KEY,
+            made INTEGER NOT NULL,
+            author TEXT NOT NULL,
+            policy INTEGER NOT NULL,
+            whole INTEGER NOT NULL,
+            boot TEXT,
+            clock_offset INTEGER,
+            before BLOB NOT NULL
+        )""",
+        """CREATE TABLE deltas (
+            revision INTEGER NOT NULL REFERENCES steps ON DELETE CASCADE,
+            name TEXT NOT NULL,
+            family INTEGER NOT NULL CHECK (family IN (4, 6)),
+            texts BLOB NOT NULL,
+            before BLOB NOT NULL,
+            after BLOB NOT NULL,
+            PRIMARY KEY (revision, name, family)
+        )""",
+        "CREATE TABLE pending (only_one INTEGER PRIMARY KEY CHECK (only_one = 1), document TEXT NOT NULL)",
+        """CREATE TABLE audit (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            kind INTEGER NOT NULL,
+            at INTEGER NOT NULL,
+            actor TEXT NOT NULL,
+            label TEXT NOT NULL,
+            source TEXT NOT NULL,
+            pid INTEGER,
+            request TEXT NOT NULL,
+            number TEXT NOT NULL,
+            outcome TEXT NOT NULL,
+            status INTEGER NOT NULL,
+            revision INTEGER NOT NULL,
+            detail TEXT NOT NULL,
+            differences TEXT NOT NULL,
+            more INTEGER NOT NULL
+        )""",
+        "CREATE INDEX audit_kinds ON audit (kind, id)",
+    ),
 )
 """Statements that lead from each version to the next; a published one is never changed."""
 

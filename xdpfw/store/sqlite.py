@@ -10,12 +10,11 @@ or an overlay that has grown long, becomes the new blob.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,23 +24,20 @@ import numpy as np
 from xdpfw.clock import ClockAnchor
 from xdpfw.model.errors import StoreError
 from xdpfw.model.interface import AttachMode, Epoch
-from xdpfw.model.policy import Policy
+from xdpfw.model.ledger import AuditQuery, AuditRecord
 from xdpfw.model.prefix import Family, Prefix
-from xdpfw.model.reason import Verdict
-from xdpfw.model.rule import Mode, Slots
-from xdpfw.model.rule_form import parse_rules
-from xdpfw.model.rule_show import show_rule
 from xdpfw.policy.claims import CLAIM
 from xdpfw.policy.edits import BULK_ROWS
 from xdpfw.policy.sets import Edit, SetInfo, Sets
 from xdpfw.policy.strings import Strings
 from xdpfw.policy.table import Records, SortedTable
+from xdpfw.store import ledger
 from xdpfw.store.packing import pack, pack_bases, slices, unpack, unpack_bases
-from xdpfw.store.port import Packed, Saved, StoredChange, TokenRecord
+from xdpfw.store.policy_text import policy_of, policy_text
+from xdpfw.store.port import Before, Ledger, Saved, Step, StoredChange, TokenRecord
 from xdpfw.store.schema import migrate
 
 BUSY_SECONDS = 5.0
-CHECKPOINT_PAGES = 1000
 WAL_LIMIT = 64 << 20
 """Bytes of write-ahead log that are kept on disk after a large write."""
 DAMAGED = (
@@ -117,11 +113,12 @@ class SqliteStore:
             return Saved(
                 revision,
                 self._load_sets(next_id),
-                _policy_of(policy),
+                policy_of(policy),
                 {name: AttachMode(mode) for name, mode in self._db.execute("SELECT name, mode FROM interfaces")},
                 None if boot is None else ClockAnchor(boot, offset),
                 unpack_bases(bases or b""),
                 self._load_epochs(),
+                ledger.pending(self._db),
             )
 
     def _load_epochs(self) -> dict[str, Epoch]:
@@ -164,25 +161,16 @@ class SqliteStore:
 
     # writing
 
-    def pack(self, edit: Edit) -> Packed:
-        tables = {table: edit.sets.table(*table) for table in edit.bulk}
-        return {table: (rows, pack(rows.array())) for table, rows in tables.items()}
-
-    def tidy(self) -> None:
-        """Move what was written to its place. On a connection of its own it is in nobody's way."""
-        with self._errors(), contextlib.closing(sqlite3.connect(self.path, timeout=BUSY_SECONDS)) as db:
-            db.execute("PRAGMA wal_checkpoint(PASSIVE)")
-
     def save(self, change: StoredChange) -> None:
-        large = change.edit is not None and bool(change.edit.bulk)
+        written = change.ledger or Ledger()
         with self._transaction():
-            # The log of a large change is left to `tidy`, or else to the next one: nobody has to wait for that.
-            self._db.execute(f"PRAGMA wal_autocheckpoint = {0 if large else CHECKPOINT_PAGES}")
+            if written.kept:
+                ledger.keep(self._db, change.revision, written.kept)
             for table, number in self._unused:
                 self._db.execute(f"DELETE FROM {table} WHERE id = ?", (number,))
             self._db.execute("UPDATE state SET revision = ?", (change.revision,))
             if change.policy:
-                self._db.execute("UPDATE state SET policy = ?", (_policy_text(change.policy),))
+                self._db.execute("UPDATE state SET policy = ?", (policy_text(change.policy),))
             if change.anchor:
                 values = (change.anchor.boot, change.anchor.offset)
                 self._db.execute("UPDATE state SET boot = ?, clock_offset = ?", values)
@@ -190,7 +178,8 @@ class SqliteStore:
                 self._db.execute("UPDATE state SET bases = ?", (pack_bases(change.bases),))
             self._save_interfaces(change.interfaces or {})
             self._save_epochs(change.epochs or {})
-            saved = self._save_edit(change.edit, change.packed) if change.edit else None
+            saved = self._save_edit(change.edit) if change.edit else None
+            ledger.write(self._db, written)
         # Only now: what was rolled back was not saved.
         self._unused.clear()
         if saved:
@@ -213,7 +202,7 @@ class SqliteStore:
                     "INSERT OR REPLACE INTO epochs VALUES (?, ?, ?, ?, ?, ?)", (name, epoch.since, *epoch.totals)
                 )
 
-    def _save_edit(self, edit: Edit, packed: Packed) -> _Marks:
+    def _save_edit(self, edit: Edit) -> _Marks:
         self._db.executemany("DELETE FROM sets WHERE id = ?", [(id,) for id in edit.dropped])
         if edit.defined:
             self._save_infos(edit.sets)
@@ -224,20 +213,18 @@ class SqliteStore:
         )
         for table in edit.rows.keys() | edit.gone.keys() | edit.bulk:
             if table[0] not in edit.dropped:
-                marks.overlay[table] = self._save_table(edit, table, packed.get(table))
+                marks.overlay[table] = self._save_table(edit, table)
         return marks
 
-    def _save_table(self, edit: Edit, table: Table, packed: tuple[SortedTable, bytes] | None) -> int:
+    def _save_table(self, edit: Edit, table: Table) -> int:
         """Answers the number of rows in the overlay, at most."""
         rows, gone = edit.rows.get(table, ()), edit.gone.get(table, ())
         length = self._overlay[table] + len(rows) + len(gone)
         if table in edit.bulk or length > BULK_ROWS:
-            now = edit.sets.table(*table)
-            then, blob = packed or (now, pack(now.array()))
+            blob = pack(edit.sets.table(*table).array())
             self._db.execute("DELETE FROM overlay WHERE set_id = ? AND family = ?", table)
             self._db.execute("INSERT OR REPLACE INTO blobs VALUES (?, ?, ?)", (*table, blob))
-            rows, gone = now.changes_since(then), then.missing_from(now)
-            length = len(rows) + len(gone)
+            return 0
         width = CLAIM[table[1]]["key"].itemsize
         written: list[tuple[int, int, bytes, bytes | None]] = []
         if len(rows):
@@ -272,15 +259,35 @@ class SqliteStore:
                 for id, name, role, digest, created, expires, sources in rows
             ]
 
-    def add_token(self, record: TokenRecord) -> None:
+    def add_token(self, record: TokenRecord, audit: Sequence[AuditRecord] = ()) -> None:
         with self._transaction():
+            ledger.note(self._db, audit)
             values = (record.id, record.name, record.role, record.digest, record.created, record.expires)
             sources = " ".join(map(str, record.sources))
             self._db.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?)", (*values, sources))
 
-    def remove_token(self, id: str) -> None:
+    def remove_token(self, id: str, audit: Sequence[AuditRecord] = ()) -> None:
         with self._transaction():
+            ledger.note(self._db, audit)
             self._db.execute("DELETE FROM tokens WHERE id = ?", (id,))
+
+    # what was, and who did it
+
+    def steps(self) -> list[Step]:
+        with self._transaction():
+            return ledger.steps(self._db)
+
+    def before(self, revision: int) -> Before:
+        with self._transaction():
+            return ledger.before(self._db, revision)
+
+    def note(self, records: Sequence[AuditRecord]) -> None:
+        with self._transaction():
+            ledger.note(self._db, records)
+
+    def audit(self, query: AuditQuery) -> tuple[list[AuditRecord], int]:
+        with self._transaction():
+            return ledger.audit(self._db, query)
 
 
 def wanted_interfaces(path: Path) -> dict[str, AttachMode]:
@@ -306,31 +313,6 @@ def _origins(records: Records) -> Any:
     width = records.dtype["key"].itemsize
     octets = np.ascontiguousarray(records["key"]).view(np.uint8).reshape(len(records), width)
     return octets[:, -2].astype(np.uint32) << 8 | octets[:, -1]
-
-
-def _policy_text(policy: Policy) -> str:
-    return json.dumps(
-        {
-            "default": policy.default,
-            "mode": policy.mode,
-            "ethertypes": list(policy.ethertypes),
-            "rules": [show_rule(rule) for rule in policy.rules],
-            "slots": policy.slots.of,
-        }
-    )
-
-
-def _policy_of(text: str | None) -> Policy:
-    document: dict[str, Any] = json.loads(text) if text else {}
-    if "rules" not in document:
-        return Policy()
-    return Policy(
-        Verdict(document["default"]),
-        Mode(document["mode"]),
-        parse_rules(document["rules"]),
-        tuple(document["ethertypes"]),
-        Slots(document["slots"]),
-    )
 
 
 def _advice(path: Path, error: sqlite3.Error) -> str:

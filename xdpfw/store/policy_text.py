@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A policy as text in a store."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from xdpfw.model.policy import Policy
+from xdpfw.model.reason import Verdict
+from xdpfw.model.rule import Mode, Slots
+from xdpfw.model.rule_form import parse_rules
+from xdpfw.model.rule_show import show_rule
+
+
+def policy_text(policy: Policy) -> str:
+    return json.dumps(
+        {
+            "default": policy.default,
+            "mode": policy.mode,
+            "ethertypes": list(policy.ethertypes),
+            "rules": [show_rule(rule) for rule in policy.rules],
+            "slots": policy.slots.of,
+        }
+    )
+
+
+def policy_of(text: str | None) -> Policy:
+    document: dict[str, Any] = json.loads(text) if text else {}
+    if "rules" not in document:
+        return Policy()
+    return Policy(
+        Verdict(document["default"]),
+        Mode(document["mode"]),
+        parse_rules(document["rules"]),
+        tuple(document["ethertypes"]),
+        Slots(document["slots"]),
+    )
