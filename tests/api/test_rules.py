@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests import packets as p
 from tests.api.conftest import WAN, Api, ok, problem
+from xdpfw.kernel.fake import fake_link
 from xdpfw.model.errors import KernelError
 from xdpfw.model.feature import Feature
 from xdpfw.model.policy import MAX_ROWS
@@ -135,6 +137,15 @@ def test_each_rule_has_an_entity_tag_of_its_own(api: Api) -> None:
 
 def test_an_absent_interface_is_warned_about(api: Api) -> None:
     assert "eth9" in api.put("rules/a", {**WEB, "match": {"interfaces": ["eth9", WAN]}}).json()["warning"]
+
+
+def test_a_nic_that_strips_tags_is_warned_about(fake: Api) -> None:
+    fake.kernel.set_links([replace(fake_link(WAN, 2), strips_tags=True), fake_link("lan0", 3)])
+    fake.put(f"interfaces/{WAN}", {"mode": "native"})
+    tagged = {"action": "drop", "match": {"vlan": [7]}}
+    assert "rxvlan off" in fake.put("rules/a", tagged).json()["warning"]
+    assert fake.put("rules/b", {"action": "drop", "match": {"vlan": 7, "interfaces": "lan0"}}).json()["warning"] is None
+    assert fake.get("rules/block")["warning"] is None
 
 
 def test_pages_keep_the_order(api: Api) -> None:

@@ -68,6 +68,7 @@ def _seen(message: Any, control: socket.socket) -> Seen:
         driver=ethtool.driver(name, control) or kind or "",
         up=bool(message["flags"] & _UP),
         xdp_program=program,
+        strips_tags=ethtool.strips_vlan_tags(name, control),
     )
     return Seen(link, native, generic)
 

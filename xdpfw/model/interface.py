@@ -30,7 +30,8 @@ class ForeignProgram:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One network interface of this namespace, as netlink tells it. `xdp_program` is whatever is attached now."""
+    """One network interface of this namespace, as netlink tells it. `xdp_program` is whatever is attached now;
+    `strips_tags`: VLAN tags travel beside the frame, where XDP does not see them."""
 
     name: str
     index: int
@@ -39,6 +40,7 @@ class Link:
     driver: str
     up: bool
     xdp_program: int | None
+    strips_tags: bool = False
 
 
 @dataclass(frozen=True, slots=True)

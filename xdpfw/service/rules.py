@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from xdpfw.model.errors import NotFound
+from xdpfw.model.interface import Link
 from xdpfw.model.policy import Policy
 from xdpfw.model.requests import WriteOptions
 from xdpfw.model.rule import Action, Rule
@@ -89,13 +90,13 @@ class RuleUseCases(PolicyUseCases):
 
     def _rule_views(self, policy: Policy) -> list[RuleView]:
         counts = self.kernel.read_rules()
-        present = {link.name for link in self.kernel.interfaces()}
+        links = {link.name: link for link in self.kernel.interfaces()}
+        attached = [links[name] for name in self.interfaces.attached if name in links]
         views = []
         for position, rule in enumerate(policy.rules, 1):
             slot = policy.slots.of.get(rule.id)
             packets, size = (0, 0) if slot is None else map(int, counts[slot])
-            absent = [name for name in rule.match.interfaces if name not in present]
-            warning = f"there is no interface {', '.join(absent)} now" if absent else None
+            warning = "; ".join(_warnings(rule, links.keys(), attached)) or None
             shown = show_rule(rule)
             views.append(RuleView(position=position, packets=packets, bytes=size, warning=warning, **shown))
         return views
@@ -103,6 +104,16 @@ class RuleUseCases(PolicyUseCases):
     def _no_rule(self, id: str) -> Any:
         ids = ", ".join(rule.id for rule in self.state.policy.rules[:20])
         raise NotFound(f"there is no rule {id!r}; there are {ids or 'none'}")
+
+
+def _warnings(rule: Rule, present: Collection[str], attached: Sequence[Link]) -> Iterator[str]:
+    """What keeps a rule from working."""
+    absent = [name for name in rule.match.interfaces if name not in present]
+    if absent:
+        yield f"there is no interface {', '.join(absent)} now"
+    for link in attached if rule.match.vlan else ():
+        if link.strips_tags and (not rule.match.interfaces or link.name in rule.match.interfaces):
+            yield f"{link.name} strips VLAN tags before XDP sees them: ethtool -K {link.name} rxvlan off"
 
 
 def _merged(rule: Rule, change: Mapping[str, Any]) -> Rule:
