@@ -15,7 +15,8 @@
 #include "talkers.h"
 
 #define SNAP_MAX 256
-#define SEEN_SOURCES 1024 /* of each CPU; a power of two */
+#define SEEN_SOURCES 1024 /* of each CPU */
+#define SEEN_SHIFT 22     /* leaves that many places of 32 bits */
 
 /* What the reader wishes, for this interface. */
 struct log_wish {
@@ -79,7 +80,7 @@ BPF_TABLE("array", __u32, struct event, events, 1);
 static __always_inline int source_is_new(const struct packet *packet, __u32 second, __u32 cpu)
 {
 	__u32 hash = (packet->source.halves[0] ^ packet->source.halves[1]) * HASH_MULTIPLIER >> 32;
-	__u32 index = cpu * SEEN_SOURCES + hash % SEEN_SOURCES;
+	__u32 index = cpu * SEEN_SOURCES + (hash >> SEEN_SHIFT); /* the upper bits depend on all of the address */
 	struct log_seen *seen = log_seen.lookup(&index);
 
 	if (!seen || (seen->hash == hash && seen->second == second))

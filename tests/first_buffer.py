@@ -8,14 +8,14 @@ import errno
 import struct
 
 from tests.conftest import lacks
-from xdpfw.kernel import libbpf
+from xdpfw.kernel import libbpf, libbpf_records
 
 
 def run_split(prog_fd: int, frame: bytes, repeat: int = 1, *, first_buffer: int) -> tuple[int, int]:
     """Stands in for `libbpf.test_run`: only so many bytes of the frame lie between `data` and `data_end`."""
     # struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex
     context = ctypes.create_string_buffer(struct.pack("=6I", 0, first_buffer, 0, 0, 0, 0), 24)
-    options = libbpf._TestRun(
+    options = libbpf_records.TestRun(
         data_in=ctypes.cast(ctypes.c_char_p(frame), ctypes.c_void_p),
         data_size_in=len(frame),
         ctx_in=ctypes.addressof(context),

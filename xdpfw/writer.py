@@ -27,13 +27,11 @@ from xdpfw.policy.long import LongChange
 from xdpfw.policy.memberships import Make, MembershipsFull
 from xdpfw.policy.rows import features_of
 from xdpfw.policy.sets import Edit, Sets
-from xdpfw.store.port import Ledger, Store, StoredChange
+from xdpfw.store.port import Ledger, Packed, Store, StoredChange
+from xdpfw.turns import Turns
 
 LONG = 5_000
 """Edits that touch more prefixes than this are applied in pieces."""
-
-PIECE = 20_000
-"""Prefixes that a long change inserts or deletes before others get their turn: some tens of milliseconds."""
 
 ROUNDS = 3
 """How often a long change begins anew because others changed too much of what it is about. The last time it lands
@@ -155,7 +153,14 @@ class Writer:
         return replace(beside, policy=beside.policy.following(self.state.policy)) if beside.policy else beside
 
     def _carry_out(
-        self, plan: Plan, edit: Edit | None, beside: Beside, *, counts: bool, anchor: ClockAnchor | None = None
+        self,
+        plan: Plan,
+        edit: Edit | None,
+        beside: Beside,
+        *,
+        counts: bool,
+        anchor: ClockAnchor | None = None,
+        packed: Packed | None = None,
     ) -> State:
         old, policy = self.state, beside.policy
         revision = old.revision + 1 if counts else old.revision
@@ -163,9 +168,8 @@ class Writer:
         forgotten = {name: None for name, mode in beside.interfaces.items() if mode is None}
         try:
             ledger = beside.ledger() if beside.ledger else None
-            self._store.save(
-                StoredChange(revision, edit, policy, beside.interfaces, anchor, epochs=forgotten, ledger=ledger)
-            )
+            change = StoredChange(revision, edit, policy, beside.interfaces, anchor, ledger=ledger)
+            self._store.save(replace(change, epochs=forgotten, packed=packed or {}))
         except Exception:
             self._compiler.abort(plan)
             raise
@@ -234,8 +238,8 @@ class Writer:
         else:
             self._bases = dict(bases)
 
-    def _retire(self) -> bool:
-        plan = self._compiler.retire(PIECE)
+    def _retire(self, limit: int) -> bool:
+        plan = self._compiler.retire(limit)
         if plan is None:
             return False
         self._perform(plan)
@@ -282,6 +286,7 @@ class Writer:
         """The end of a long change; the next one begins when its leaves are free again."""
         try:
             await self._clear_up()
+            await asyncio.to_thread(self._store.tidy)
             await asyncio.to_thread(self._after_long)
         except XdpfwError as error:  # a later change or the next start takes the rest
             log.error("prefixes that no set holds could not be taken out: %s", error.detail)
@@ -309,13 +314,14 @@ class Writer:
                 await asyncio.to_thread(self._look, change)
                 async with self.lock:
                     await self.call(self._reserve, change)
-                finishing = asyncio.create_task(asyncio.to_thread(change.finish))
+                finishing = asyncio.create_task(asyncio.to_thread(self._finish, change))
                 try:
                     await self._announce(change, progress)
                 finally:
-                    await finishing
+                    packed = await finishing
+                most = LONG if left else None
                 async with self.lock:
-                    edit = await self.call(self._land, made, beside, counts=counts, most=LONG if left else None)
+                    edit = await self.call(self._land, made, beside, packed, counts=counts, most=most)
             finally:
                 async with self.lock:
                     await self.call(self._compiler.end)
@@ -343,22 +349,29 @@ class Writer:
 
     async def _announce(self, change: LongChange, progress: Progress) -> None:
         done, total = 0, sum(map(len, change.added().values()))
+        turns = Turns(self.lock)
         while True:
-            async with self.lock:
-                count = await self.call(self._announce_piece)
+            async with turns.turn() as limit:
+                count = await self.call(self._announce_piece, limit)
             if not count:
                 return
             done += count
             progress(done, total)
 
-    def _announce_piece(self) -> int:
-        plan = self._compiler.piece(PIECE)
+    def _announce_piece(self, limit: int) -> int:
+        plan = self._compiler.piece(limit)
         if plan is None:
             return 0
         self._perform(plan)
         return sum(map(len, plan.outcome.announced))
 
-    def _land(self, made: Made, beside: Callable[[Edit], Beside], *, counts: bool, most: int | None) -> Edit | None:
+    def _finish(self, change: LongChange) -> Packed:
+        change.finish()
+        return self._store.pack(change.edit)
+
+    def _land(
+        self, made: Made, beside: Callable[[Edit], Beside], packed: Packed, *, counts: bool, most: int | None
+    ) -> Edit | None:
         """None when it is better to begin anew."""
         edit = made(self.state)
         goes_with = self._following(beside(edit))
@@ -366,14 +379,15 @@ class Writer:
             plan = self._compiler.land(edit.sets, edit.touched, policy=goes_with.policy, most=most)
             if plan is None:
                 return None
-            self._carry_out(plan, edit, goes_with, counts=counts)
+            self._carry_out(plan, edit, goes_with, counts=counts, packed=packed)
         return edit
 
     async def _clear_up(self) -> None:
         """Delete leaves that no set holds any more. Packets do not notice; a restarted daemon would do it as well."""
+        turns = Turns(self.lock)
         while True:
-            async with self.lock:
-                if not await self.call(self._retire):
+            async with turns.turn() as limit:
+                if not await self.call(self._retire, limit):
                     return
 
 

@@ -95,6 +95,16 @@ def test_a_source_comes_once_a_second_unless_asked(watched: Watched) -> None:
     assert len(watched.read().rows) == 50
 
 
+def test_neighbours_do_not_push_each_other_out(watched: Watched) -> None:
+    watched.wish(sample=True, budget=100_000)
+    for _ in range(4):
+        for frame in sources(200):
+            watched.bench.run(frame)
+    rows = watched.read().rows
+    # A second of each CPU may end meanwhile, and few sources share a place.
+    assert 200 <= len(rows) < 2 * 200 * possible_cpus()
+
+
 def test_the_budget_bounds_all_events_of_a_cpu(watched: Watched) -> None:
     watched.wish(sample=True, budget=10)
     for frame in sources(100):

@@ -27,6 +27,7 @@ from xdpfw.model.rule import Action, Mode, set_rule
 from xdpfw.policy import edits
 from xdpfw.policy.bulk import parse_text
 from xdpfw.policy.claims import CLAIM
+from xdpfw.policy.replacement import Replacement
 from xdpfw.policy.sets import Edit, Sets
 from xdpfw.store import sqlite
 from xdpfw.store.memory import MemoryStore
@@ -354,3 +355,39 @@ def test_a_long_overlay_becomes_the_blob(path: Path, monkeypatch: pytest.MonkeyP
         # ten rows at most, and the blob is written no oftener than that asks for
         assert lengths == [*range(1, 11), *range(11), *range(11), 0, 1, 2]
         assert contents(store.load().sets) == contents(sets)
+
+
+def test_what_was_packed_before_others_wrote_is_put_right(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edits, "BULK_ROWS", 10)
+    listed = "\n".join(f"10.0.{number}.0/24\n2001:db8:{number:x}::/48" for number in range(100)).encode()
+    with closing(SqliteStore(path)) as store:
+        base = block(store, store.load().sets, "192.0.2.1", 1)
+        replacement = Replacement("block", parse_text(listed), origin=None, now=5, base=base)
+        packed = store.pack(replacement.edit(base))
+        assert packed.keys() == {(2, 4), (2, 6)}
+        sets = block(store, base, "192.0.2.2", 2)
+        gone = sets.remove("block", [Prefix.parse("192.0.2.1")])
+        store.save(StoredChange(3, gone))
+        sets = block(store, block(store, gone.sets, "10.0.7.0/24", 4), "2001:db8:ffff::/48", 5)
+        edit = replacement.edit(sets)
+        assert edit.bulk == packed.keys()
+        store.save(StoredChange(6, edit, packed=packed))
+        store.tidy()
+        block(store, edit.sets, "198.51.100.1", 7)
+    with closing(SqliteStore(path)) as store:
+        sets = store.load().sets
+        assert sets.total("block") == 203
+        assert contents(sets.remove("block", [Prefix.parse("198.51.100.1")]).sets) == contents(edit.sets)
+
+
+def test_the_log_of_a_large_change_is_left_to_idle_moments(path: Path) -> None:
+    listed = "\n".join(f"10.{n >> 14}.{n >> 6 & 255}.{(n & 63) << 2}/30" for n in range(150_000)).encode()
+    with closing(SqliteStore(path)) as store:
+        sets = store.load().sets
+        edit = sets.replace("block", parse_text(listed), origin=None, now=0, base=sets)
+        before = path.stat().st_size
+        store.save(StoredChange(1, edit))
+        assert path.stat().st_size == before
+        store.tidy()
+        assert path.stat().st_size > before + 150_000
+        assert contents(store.load().sets) == contents(edit.sets)

@@ -6,7 +6,8 @@ from __future__ import annotations
 import errno
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
@@ -41,6 +42,8 @@ from xdpfw.policy.ops import (
 )
 
 BATCH = 65536
+LARGE = 1024
+"""Prefixes that are worth a thread."""
 ALLOCATION_RETRIES, ALLOCATION_PAUSE = 20, 0.005
 """The kernel refills its stock of map elements in the background; a batch can outrun it for a moment."""
 
@@ -79,11 +82,9 @@ class Applier:
         inserted: list[InsertPrefixes] = []
         flipped = done = False
         try:
-            for op in ops:
-                self._perform(op)
-                flipped = flipped or isinstance(op, Flip)
-                if isinstance(op, InsertPrefixes):
-                    inserted.append(op)
+            for group in _groups(ops):
+                self._perform_together(group, inserted)
+                flipped = flipped or isinstance(group[0], Flip)
             done = True
         finally:
             if not done and not flipped:
@@ -92,6 +93,23 @@ class Applier:
                 meta["applying"] = 0
         meta["revision"] = revision
         meta["applying"] = 0
+
+    def _perform_together(self, ops: Sequence[Op], inserted: list[InsertPrefixes]) -> None:
+        """Operations that have nothing to do with one another, at the same time: the kernel's part of them needs no
+        interpreter. Those that inserted are added to `inserted`, also when another one failed."""
+
+        def perform(op: Op) -> None:
+            self._perform(op)
+            if isinstance(op, InsertPrefixes):
+                inserted.append(op)
+
+        if len(ops) == 1:
+            perform(ops[0])
+            return
+        with ThreadPoolExecutor(len(ops)) as threads:
+            done = [threads.submit(perform, op) for op in ops]
+        for each in done:
+            each.result()
 
     def _perform(self, op: Op) -> None:
         match op:
@@ -243,6 +261,27 @@ class Applier:
             (maps[f"hosts{family}"], keys[hosts], leaves[hosts]),
             (maps[f"trie{family}"], keys[~hosts], leaves[~hosts]),
         ]
+
+
+def _groups(ops: Sequence[Op]) -> Iterator[list[Op]]:
+    """In order, and those that may be performed at the same time together."""
+    group: list[Op] = []
+    for op in ops:
+        if group and not _apart(group[0], op, len(group)):
+            yield group
+            group = []
+        group.append(op)
+    if group:
+        yield group
+
+
+def _apart(first: Op, op: Op, before: int) -> bool:
+    """Very many prefixes of one family to insert, or to delete, have nothing to do with those of the other."""
+    both = type(op) is type(first) and before < len(FAMILIES)
+    if not both or not isinstance(op, InsertPrefixes | DeletePrefixes):
+        return False
+    assert isinstance(first, InsertPrefixes | DeletePrefixes)
+    return first.family != op.family and min(len(first.keys), len(op.keys)) >= LARGE
 
 
 def _map_keys(table: Map, family: Family, keys: Keys) -> Keys:

@@ -20,7 +20,7 @@ from xdpfw.model import texts as words
 from xdpfw.model.errors import Fault, Unreadable
 from xdpfw.model.prefix import FAMILIES, Family
 from xdpfw.policy import keys as k
-from xdpfw.policy.bulk_text import BOM, read_lines
+from xdpfw.policy.bulk_text import BOM, count_lines, read_lines
 from xdpfw.policy.ops import NEVER, Keys
 
 UNSET = -1
@@ -86,7 +86,7 @@ def parse_part(lines: bytes, *, skip_invalid: bool = False) -> TextPart:
     found = read_lines(lines, lambda line, why: faults.add(str(line), why))
     keys = {family: k.unique(part.keys) for family, part in found.items()}
     first = [(int(fault.pointer), fault.detail) for fault in faults.first]
-    return TextPart(lines.count(b"\n"), keys, first, faults.count)
+    return TextPart(count_lines(lines), keys, first, faults.count)
 
 
 def join_parts(parts: Sequence[TextPart], *, skip_invalid: bool = False) -> Bulk:

@@ -42,12 +42,16 @@ class Found:
     lines: Index
 
 
+def count_lines(body: bytes) -> int:
+    return int(np.count_nonzero(np.frombuffer(body, np.uint8) == NEWLINE))
+
+
 def read_lines(body: bytes, on_fault: OnFault) -> dict[Family, Found]:
     """Every line's prefix, in no certain order. Comments begin with `#` or `;`; blank lines and CRLF are fine."""
-    body = body.replace(b"\r\n", b"\n") + b"\n"
+    body = (body.replace(b"\r\n", b"\n") if b"\r" in body else body) + b"\n"
     if b"#" in body or b";" in body:
         body = COMMENT.sub(b"", body)
-    if b" \n" in body or b"\t\n" in body:
+    if (b" " in body or b"\t" in body) and (b" \n" in body or b"\t\n" in body):
         body = TRAILING_BLANKS.sub(b"", body)
     pieces: dict[Family, list[Found]] = {family: [Found(k.empty(family), np.empty(0, np.int64))] for family in FAMILIES}
     begin = line = 0

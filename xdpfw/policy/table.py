@@ -167,6 +167,11 @@ class SortedTable:
         # Records are equal when their bytes are: they have no padding.
         return chosen(rows, plain(gather(before, position)) != plain(rows))
 
+    def missing_from(self, later: SortedTable) -> Keys:
+        """Keys that are not in `later` any more; blocks that both share are not looked at."""
+        keys = self.changes_since(later)["key"]
+        return keys[~later.find(keys)[1]]
+
     def _digest(self, begin: int, end: int) -> _Digest:
         return self._firsts[begin:end], self._lows[begin:end]
 

@@ -10,8 +10,8 @@ from typing import TypeVar
 from xdpfw.model.errors import StoreError
 from xdpfw.model.ledger import AuditQuery, AuditRecord
 from xdpfw.model.policy import Policy
-from xdpfw.policy.sets import Sets
-from xdpfw.store.port import STEPS, Before, Kept, Ledger, Saved, Step, StoredChange, TokenRecord
+from xdpfw.policy.sets import Edit, Sets
+from xdpfw.store.port import STEPS, Before, Kept, Ledger, Packed, Saved, Step, StoredChange, TokenRecord
 
 V = TypeVar("V")
 
@@ -82,6 +82,12 @@ class MemoryStore:
         found = [record for record in reversed(self._audit) if _wanted(record, query)]
         older = [record for record in found if query.before is None or record.id < query.before]
         return older[: query.limit], len(found)
+
+    def pack(self, edit: Edit) -> Packed:
+        return {}
+
+    def tidy(self) -> None:
+        pass
 
     def tokens(self) -> list[TokenRecord]:
         return list(self._tokens.values())

@@ -11,12 +11,16 @@ from xdpfw.clock import ClockAnchor
 from xdpfw.model.interface import AttachMode, Epoch
 from xdpfw.model.ledger import AuditQuery, AuditRecord, Author, Pending
 from xdpfw.model.policy import Policy
-from xdpfw.model.prefix import Prefix
+from xdpfw.model.prefix import Family, Prefix
 from xdpfw.policy.delta import Delta
 from xdpfw.policy.sets import Edit, Sets
+from xdpfw.policy.table import SortedTable
 
 Bases = Mapping[tuple[int, bytes], tuple[int, int]]
 """Hits that the packet path's counters do not hold any more (see policy/compiler.py)."""
+
+Packed = Mapping[tuple[int, Family], tuple[SortedTable, bytes]]
+"""Tables of claims as a store keeps them, by set id and family."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ KEPT_BYTES = 256 << 20
 @dataclass(frozen=True, slots=True)
 class StoredChange:
     """What a change writes; None stays as it is. In `interfaces` and `epochs` only what changed is named, and None
-    takes out; `bases` are all of them."""
+    takes out; `bases` are all of them. `packed`: what `Store.pack` answered for about the same edit."""
 
     revision: int
     edit: Edit | None = None
@@ -99,6 +103,7 @@ class StoredChange:
     bases: Bases | None = None
     epochs: Mapping[str, Epoch | None] | None = None
     ledger: Ledger | None = None
+    packed: Packed = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,12 @@ class Store(Protocol):
 
     def save(self, change: StoredChange) -> None:
         """Durable when it returns. Raises StoreError, and then nothing has changed."""
+
+    def pack(self, edit: Edit) -> Packed:
+        """What can be made ready of an edit that may come to be saved; beside `save`."""
+
+    def tidy(self) -> None:
+        """What a large save left to be done; beside `save`. Raises StoreError."""
 
     def tokens(self) -> list[TokenRecord]: ...
 

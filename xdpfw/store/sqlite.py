@@ -34,10 +34,11 @@ from xdpfw.policy.table import Records, SortedTable
 from xdpfw.store import ledger
 from xdpfw.store.packing import pack, pack_bases, slices, unpack, unpack_bases
 from xdpfw.store.policy_text import policy_of, policy_text
-from xdpfw.store.port import Before, Ledger, Saved, Step, StoredChange, TokenRecord
+from xdpfw.store.port import Before, Ledger, Packed, Saved, Step, StoredChange, TokenRecord
 from xdpfw.store.schema import migrate
 
 BUSY_SECONDS = 5.0
+CHECKPOINT_PAGES = 1000
 WAL_LIMIT = 64 << 20
 """Bytes of write-ahead log that are kept on disk after a large write."""
 DAMAGED = (
@@ -161,9 +162,21 @@ class SqliteStore:
 
     # writing
 
+    def pack(self, edit: Edit) -> Packed:
+        tables = {table: edit.sets.table(*table) for table in edit.bulk}
+        return {table: (rows, pack(rows.array())) for table, rows in tables.items()}
+
+    def tidy(self) -> None:
+        """Move what was written to its place. On a connection of its own it is in nobody's way."""
+        with self._errors(), contextlib.closing(sqlite3.connect(self.path, timeout=BUSY_SECONDS)) as db:
+            db.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
     def save(self, change: StoredChange) -> None:
         written = change.ledger or Ledger()
+        large = change.edit is not None and bool(change.edit.bulk)
         with self._transaction():
+            # The log of a large change is left to `tidy`, or else to the next one: nobody has to wait for that.
+            self._db.execute(f"PRAGMA wal_autocheckpoint = {0 if large else CHECKPOINT_PAGES}")
             if written.kept:
                 ledger.keep(self._db, change.revision, written.kept)
             for table, number in self._unused:
@@ -178,7 +191,7 @@ class SqliteStore:
                 self._db.execute("UPDATE state SET bases = ?", (pack_bases(change.bases),))
             self._save_interfaces(change.interfaces or {})
             self._save_epochs(change.epochs or {})
-            saved = self._save_edit(change.edit) if change.edit else None
+            saved = self._save_edit(change.edit, change.packed) if change.edit else None
             ledger.write(self._db, written)
         # Only now: what was rolled back was not saved.
         self._unused.clear()
@@ -202,7 +215,7 @@ class SqliteStore:
                     "INSERT OR REPLACE INTO epochs VALUES (?, ?, ?, ?, ?, ?)", (name, epoch.since, *epoch.totals)
                 )
 
-    def _save_edit(self, edit: Edit) -> _Marks:
+    def _save_edit(self, edit: Edit, packed: Packed) -> _Marks:
         self._db.executemany("DELETE FROM sets WHERE id = ?", [(id,) for id in edit.dropped])
         if edit.defined:
             self._save_infos(edit.sets)
@@ -213,18 +226,20 @@ class SqliteStore:
         )
         for table in edit.rows.keys() | edit.gone.keys() | edit.bulk:
             if table[0] not in edit.dropped:
-                marks.overlay[table] = self._save_table(edit, table)
+                marks.overlay[table] = self._save_table(edit, table, packed.get(table))
         return marks
 
-    def _save_table(self, edit: Edit, table: Table) -> int:
+    def _save_table(self, edit: Edit, table: Table, packed: tuple[SortedTable, bytes] | None) -> int:
         """Answers the number of rows in the overlay, at most."""
         rows, gone = edit.rows.get(table, ()), edit.gone.get(table, ())
         length = self._overlay[table] + len(rows) + len(gone)
         if table in edit.bulk or length > BULK_ROWS:
-            blob = pack(edit.sets.table(*table).array())
+            now = edit.sets.table(*table)
+            then, blob = packed or (now, pack(now.array()))
             self._db.execute("DELETE FROM overlay WHERE set_id = ? AND family = ?", table)
             self._db.execute("INSERT OR REPLACE INTO blobs VALUES (?, ?, ?)", (*table, blob))
-            return 0
+            rows, gone = now.changes_since(then), then.missing_from(now)
+            length = len(rows) + len(gone)
         width = CLAIM[table[1]]["key"].itemsize
         written: list[tuple[int, int, bytes, bytes | None]] = []
         if len(rows):
