@@ -10,23 +10,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
 from xdpfw.clock import ClockAnchor
 from xdpfw.kernel.port import Kernel
 from xdpfw.model.errors import StoreError, XdpfwError
 from xdpfw.model.feature import Features
-from xdpfw.model.interface import AttachMode, Epoch
+from xdpfw.model.interface import Epoch
 from xdpfw.model.policy import Policy
-from xdpfw.model.prefix import FAMILIES
 from xdpfw.policy.compiler import Compiler, Plan
 from xdpfw.policy.long import LongChange
 from xdpfw.policy.memberships import Make, MembershipsFull
 from xdpfw.policy.rows import features_of
-from xdpfw.policy.sets import Edit, Sets
+from xdpfw.policy.sets import Edit
+from xdpfw.state import NOTHING, Beside, Made, State, Undo, reverse
 from xdpfw.store.port import Ledger, Packed, Store, StoredChange
 from xdpfw.turns import Turns
 
@@ -42,49 +42,6 @@ log = logging.getLogger("xdpfw.writer")
 P = ParamSpec("P")
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What is in force and in the store."""
-
-    revision: int
-    sets: Sets
-    policy: Policy
-
-
-class Made:
-    """The edit of a state, made again only when that is another one."""
-
-    def __init__(self, make_edit: Callable[[State], Edit]) -> None:
-        self._make_edit = make_edit
-        self._last: tuple[State, Edit] | None = None
-
-    def __call__(self, state: State) -> Edit:
-        if self._last is None or self._last[0] is not state:
-            self._last = state, self._make_edit(state)
-        return self._last[1]
-
-
-Undo = Callable[[], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Beside:
-    """What goes with an edit of the sets, in one step: another policy, other wanted interfaces (None: not any more;
-    `were`: what was wanted), and what is written down, which is asked for when it is. `attach` is called when all is
-    stored and no packet has met it; it raises when it did nothing, else answers what takes it back. `after` is called
-    when all is in force."""
-
-    policy: Policy | None = None
-    interfaces: Mapping[str, AttachMode | None] = field(default_factory=dict)
-    were: Mapping[str, AttachMode | None] = field(default_factory=dict)
-    attach: Callable[[], Undo] = lambda: lambda: None
-    after: Callable[[], None] = lambda: None
-    ledger: Callable[[], Ledger] | None = None
-
-
-NOTHING = Beside()
 
 
 def ignore_progress(done: int, total: int) -> None:
@@ -393,18 +350,3 @@ class Writer:
 
 def is_long(edit: Edit) -> bool:
     return sum(len(keys) for keys in edit.touched.values()) > LONG
-
-
-def reverse(edit: Edit, old: Sets) -> Edit:
-    """What takes a stored edit back: the tables that it wrote, as they were."""
-    written = frozenset(edit.rows) | frozenset(edit.gone) | edit.bulk
-    before = {info.id for info in old.infos()}
-    brought_back = {(number, family) for number in edit.dropped for family in FAMILIES}
-    return Edit(
-        sets=old,
-        touched=edit.touched,
-        changed=True,
-        bulk=frozenset(key for key in written | brought_back if key[0] in before),
-        defined=edit.defined or bool(edit.dropped),
-        dropped=tuple(info.id for info in edit.sets.infos() if info.id not in before),
-    )

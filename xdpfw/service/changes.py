@@ -26,8 +26,9 @@ from xdpfw.policy.differences import (
 from xdpfw.policy.sets import Edit
 from xdpfw.service.core import Core
 from xdpfw.service.locks import meeting
+from xdpfw.state import NOTHING, Beside, State
 from xdpfw.store.port import Kept, Ledger
-from xdpfw.writer import NOTHING, Beside, Progress, State, ignore_progress
+from xdpfw.writer import Progress, ignore_progress
 
 MOST_DIFFERENCES = {True: 1024, False: 4096}
 """Characters of differences that the audit trail keeps of a change: of entries alone, of anything else."""

@@ -18,9 +18,9 @@ from xdpfw.service.changes import Changes, Draft
 from xdpfw.service.policy import changed_resources
 from xdpfw.service.present import author_view, difference_views
 from xdpfw.service.undoing import policy_without, sets_without, undone
+from xdpfw.state import State
 from xdpfw.store.port import Before, Ledger
 from xdpfw.versions import check_match
-from xdpfw.writer import State
 
 MOST_PARTS = 100
 """Parts of a change that are shown."""

@@ -26,10 +26,11 @@ from xdpfw.policy.sets import Sets
 from xdpfw.service.guards import Guards
 from xdpfw.service.reading import Readers
 from xdpfw.service.undoing import overdue
+from xdpfw.state import State
 from xdpfw.store.port import Ledger, Saved, Store, StoredChange
 from xdpfw.traffic import Traffic
 from xdpfw.versions import Versions
-from xdpfw.writer import State, Writer
+from xdpfw.writer import Writer
 
 T = TypeVar("T")
 

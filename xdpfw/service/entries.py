@@ -25,8 +25,9 @@ from xdpfw.policy.sets import Edit, Sets
 from xdpfw.service.changes import Changes, Draft
 from xdpfw.service.present import entry_view
 from xdpfw.service.reading import Form
+from xdpfw.state import State
 from xdpfw.versions import check_match
-from xdpfw.writer import LONG, State
+from xdpfw.writer import LONG
 
 PAGE = 5_000
 

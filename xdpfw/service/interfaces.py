@@ -16,9 +16,9 @@ from xdpfw.model.requests import TalkerQuery, WriteOptions
 from xdpfw.model.rule import Slots
 from xdpfw.model.views import CountersView, HistoryView, InterfaceView, TalkersView, Written
 from xdpfw.service.changes import Changes, Draft
+from xdpfw.state import NOTHING
 from xdpfw.store.port import Ledger
 from xdpfw.versions import check_match
-from xdpfw.writer import NOTHING
 
 
 class InterfaceUseCases(Changes):

@@ -14,8 +14,8 @@ from xdpfw.model.requests import WriteOptions
 from xdpfw.model.views import SetView, Written
 from xdpfw.policy.sets import Edit, Sets
 from xdpfw.service.changes import Changes, Draft
+from xdpfw.state import State
 from xdpfw.versions import check_match
-from xdpfw.writer import State
 
 
 class SetUseCases(Changes):
