@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
+from benchmarks import rules
 from benchmarks.watching import KEYS, watch
 from lab import prefixes
 from lab.daemon import XDPFW, Daemon
@@ -30,6 +31,7 @@ from lab.network import Network
 SMALL = 100_000
 BLOCKS = 200
 START_UPS = 10
+REPLACEMENTS = 21
 IDLE = 15
 """Seconds after which a daemon counts as idle."""
 ATTACH = ("--listen", "none", "--attach", "lan1:native")
@@ -74,7 +76,27 @@ class Bench:
         return [prefixes.body(pool[: self.count]), prefixes.body(pool[self.count // 2 :])]
 
     def all(self) -> dict[str, Callable[[], Iterator[Figure]]]:
-        return {"cli": self.cli, "start": self.start, "replace": self.replace, "top": self.top}
+        return {"rules": self.rules, "cli": self.cli, "start": self.start, "replace": self.replace, "top": self.top}
+
+    def rules(self) -> Iterator[Figure]:
+        """What ordered rules cost a packet; replacing a thousand of them beside many prefixes."""
+        for name, values in rules.measure().items():
+            yield Figure(name, "x", rules.goal_of(name), values)
+        with site() as (_, daemon):
+            put(daemon, files(daemon, "many", self.lists[:1])[0])
+            settle(daemon)
+            turns, connection = itertools.count(), daemon.rest.open()
+
+            def replace(more: dict[str, object]) -> None:
+                body = rules.replacement(1000, next(turns), more)
+                daemon.rest.must("PUT", "rules?force=true", body, keep=connection)
+
+            replace({})
+            plain = repeat(REPLACEMENTS, lambda: replace({}))
+            yield Figure(f"replace 1,000 rules beside {self.count:,} prefixes", "ms", 100, plain)
+            asked = iter(rules.NEW_DIMENSIONS)
+            compiled = repeat(len(rules.NEW_DIMENSIONS), lambda: replace(next(asked)))
+            yield Figure("  with fields that no rule looked at before", "ms", 600, compiled)
 
     def cli(self) -> Iterator[Figure]:
         """Start-up of the command line."""
@@ -248,7 +270,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one document instead of a table")
     parser.add_argument("--repeat", type=int, default=5, help="runs of each measurement (5)")
     parser.add_argument("--count", type=int, default=1_000_000, help="prefixes of the large set (1,000,000)")
-    parser.add_argument("--only", choices=("cli", "start", "replace", "top"), help="this group alone")
+    parser.add_argument("--only", choices=("rules", "cli", "start", "replace", "top"), help="this group alone")
     wish = parser.parse_args()
     if os.geteuid() != 0:
         parser.error("needs root: sudo script/bench")
