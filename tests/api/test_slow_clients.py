@@ -18,7 +18,7 @@ from api.lobby import Room
 from lab.waiting import eventually
 from tests.api.conftest import Api, Host, behind, fake_server, ok
 
-PATIENCE = Patience(head=1.0, body=2.0, body_rate=100_000, taking=1.5, idle=2, leaving=1.0)
+PATIENCE = Patience(head=2.0, body=2.0, body_rate=100_000, taking=1.5, idle=2, leaving=1.0)
 ROOM = Room(total=12, per_peer=6)
 QUICK = 10.0
 """Seconds within which even a busy machine answers a small request."""
@@ -27,15 +27,30 @@ HEAD = b"PUT /api/v1/sets/block/entries HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-T
 
 @pytest.fixture(scope="module")
 def slow_host() -> Iterator[Host]:
-    with fake_server(patience=PATIENCE, room=ROOM) as host:
+    with fake_server(patience=PATIENCE) as host:
         yield host
 
 
 @pytest.fixture
 def api(slow_host: Host) -> Iterator[Api]:
+    """A server without patience."""
     with behind(slow_host) as api:
         yield api
     eventually(lambda: slow_host.connections == 0, "all connections of this test are gone")
+
+
+@pytest.fixture(scope="module")
+def small_host() -> Iterator[Host]:
+    with fake_server(room=ROOM) as host:
+        yield host
+
+
+@pytest.fixture
+def small(small_host: Host) -> Iterator[Api]:
+    """A patient server with little room: nobody in it is ended for being slow."""
+    with behind(small_host) as api:
+        yield api
+    eventually(lambda: small_host.connections == 0, "all connections of this test are gone")
 
 
 def connect(api: Api, source: str = "127.0.0.1") -> socket.socket:
@@ -151,45 +166,45 @@ def test_an_answer_that_nobody_takes_ends(api: Api) -> None:
         eventually(lambda: api.host.connections == 0, "the server gave up", QUICK)
 
 
-def test_slow_clients_do_not_starve_a_quick_one_of_the_same_address(api: Api) -> None:
+def test_slow_clients_do_not_starve_a_quick_one_of_the_same_address(small: Api) -> None:
     """A crowd that fills every place, and comes back for each that is shown out."""
-    secret = token(api)
+    secret = token(small)
     with ExitStack() as stack:
-        crowd = [stack.enter_context(connect(api)) for _ in range(ROOM.per_peer * 3)]
+        crowd = [stack.enter_context(connect(small)) for _ in range(ROOM.per_peer * 3)]
         for number in range(20):
-            slow = stack.enter_context(connect(api))
+            slow = stack.enter_context(connect(small))
             slow.send(b"GET /healthz HTTP/1.1\r\nX: ")
             crowd.append(slow)
             began = time.monotonic()
-            with api.tcp(secret) as quick:
+            with small.tcp(secret) as quick:
                 assert ok(quick.put(f"sets/block/entries/192.0.2.{number}")).status_code == 201
             assert time.monotonic() - began < QUICK
-            assert api.host.connections <= ROOM.per_peer + 1  # and the trusted socket's
+            assert small.host.connections <= ROOM.per_peer + 1  # and the trusted socket's
         assert sum(map(gone, crowd)) >= len(crowd) - ROOM.per_peer
 
 
-def test_slow_clients_of_many_addresses_do_not_starve_a_quick_one(api: Api) -> None:
-    secret = token(api)
+def test_slow_clients_of_many_addresses_do_not_starve_a_quick_one(small: Api) -> None:
+    secret = token(small)
     with ExitStack() as stack:
         for number in range(ROOM.total * 3):
-            stack.enter_context(connect(api, f"127.0.1.{number + 1}")).send(b"GET /healthz HTTP/1.1\r\nX: ")
-        with api.tcp(secret) as quick:
+            stack.enter_context(connect(small, f"127.0.1.{number + 1}")).send(b"GET /healthz HTTP/1.1\r\nX: ")
+        with small.tcp(secret) as quick:
             ok(quick.get("status"))
-        assert api.host.connections <= ROOM.total + 1
+        assert small.host.connections <= ROOM.total + 1
 
 
-def test_a_full_house_turns_newcomers_away_while_all_are_being_answered(api: Api) -> None:
+def test_a_full_house_turns_newcomers_away_while_all_are_being_answered(small: Api) -> None:
     """Requests that are under way are not ended for newcomers; the trusted socket has places of its own."""
-    secret = token(api)
+    secret = token(small)
     head = HEAD + f"Authorization: Bearer {secret}\r\nContent-Length: 10\r\n\r\n".encode()
     with ExitStack() as stack:
-        busy = [stack.enter_context(connect(api)) for _ in range(ROOM.per_peer)]
+        busy = [stack.enter_context(connect(small)) for _ in range(ROOM.per_peer)]
         for sock in busy:
             sock.sendall(head)
-        eventually(lambda: api.host.connections >= ROOM.per_peer, "all are connected")
-        eventually(lambda: refused(api), "a newcomer is turned away")
-        ok(api.client.get("status"))
-        with api.tcp(secret, source="127.0.0.9") as elsewhere:
+        eventually(lambda: small.host.connections >= ROOM.per_peer, "all are connected")
+        eventually(lambda: refused(small), "a newcomer is turned away")
+        ok(small.client.get("status"))
+        with small.tcp(secret, source="127.0.0.9") as elsewhere:
             ok(elsewhere.get("status"))
         for sock in busy:
             sock.sendall(b"192.0.2.1\n")

@@ -250,11 +250,17 @@ def test_a_folder_that_is_not_whole_is_refused(installed: Machine) -> None:
     assert len(versions(installed)) == 1
 
 
-def test_nothing_is_left(installed: Machine, before: str) -> None:
+def test_removed_and_installed_again_it_filters_as_before(installed: Machine) -> None:
     installed.must(INSTALL, "--remove")
-    assert installed.call(*PING).returncode == 0, "its filters are still there"
-    installed.must("test", "-e", "/var/lib/xdpfw/xdpfw.db")
+    assert not dropped(installed), "its filters are still there"
+    assert installed.must("stat", "-c", "%U", "/var/lib/xdpfw", "/var/lib/xdpfw/xdpfw.db").split() == ["root", "root"]
+    installed.must(INSTALL, "--from", "/media")
+    eventually(lambda: dropped(installed), "what was attached is attached again")
+
+
+def test_nothing_is_left(installed: Machine, before: str) -> None:
     installed.must(INSTALL, "--remove", "--purge")
+    assert not dropped(installed)
     after = installed.must("sh", "-c", LISTING)
     left = set(after.splitlines()) - set(before.splitlines())
     # A directory in which something came and went counts as written; it is the machine's below.

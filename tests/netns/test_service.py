@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +18,7 @@ import pytest
 from lab.daemon import Daemon
 from lab.network import Network
 from lab.waiting import eventually
+from tests.conftest import lacks
 from tests.netns.conftest import attach_all, xdp
 
 pytestmark = pytest.mark.netns
@@ -169,6 +172,36 @@ def test_tcp_that_others_reach_is_not_served_in_the_clear(network: Network, mana
     [warning] = daemon.rest.get("status")["warnings"]
     assert "10.77.1.1" in warning
     assert "in the clear" in warning
+
+
+def test_tls_for_other_machines_and_a_new_certificate_while_it_runs(network: Network, manager: Manager) -> None:
+    if shutil.which("openssl") is None:
+        lacks("no openssl; script/bootstrap --test installs it")
+    cert, key, config = (network.home / name for name in ("cert.pem", "key.pem", "xdpfw.toml"))
+    config.write_text(f'tls_cert = "{cert}"\ntls_key = "{key}"\n')
+
+    def sign() -> None:
+        new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", str(key))
+        about = ("-subj", "/CN=fw", "-addext", "subjectAltName=IP:10.77.1.1", "-days", "2", "-out", str(cert))
+        subprocess.run(["openssl", "req", "-x509", *new, *about], check=True, capture_output=True)
+
+    sign()
+    daemon = managed(network, manager, listen="10.77.1.1:8484")
+    daemon.arguments = ("--config", str(config), *daemon.arguments)
+    daemon.start()
+    token = daemon.token("t")
+
+    def ask() -> str:
+        trusted = ("curl", "-sS", "--cacert", str(cert), "-H", f"Authorization: Bearer {token}")
+        return network.clients[0].space.run(*trusted, "https://10.77.1.1:8484/api/v1/status").replace(" ", "")
+
+    assert '"ready":true' in ask()
+    sign()
+    assert daemon.process is not None
+    os.kill(daemon.process.pid, signal.SIGHUP)
+    # Nobody has connected meanwhile, which would have it look at the files too.
+    eventually(lambda: "was read again" in daemon.log.read_text(), "the new certificate is read")
+    assert '"ready":true' in ask()
 
 
 def test_tcp_that_cannot_be_served_is_no_reason_not_to_filter(network: Network, manager: Manager) -> None:
