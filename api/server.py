@@ -18,6 +18,8 @@ from api.tls import Certificates
 from api.transport import PEER, credentials, source_of
 
 HANDSHAKE_SECONDS = 10
+SAY_SECONDS = 0.5
+"""How long, before everything closes, those who have just been let in may take to say what they want."""
 FULL_SECONDS = 1.0
 """How long nobody is let in after the system could not give a descriptor."""
 
@@ -51,14 +53,20 @@ class Server(uvicorn.Server):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + SAY_SECONDS
+        while any(connection.cycle is None for connection in self._connections()) and loop.time() < until:
+            await asyncio.sleep(0.01)
         await super().shutdown(sockets)
+
+    def _connections(self) -> list[Connection]:
+        return [each for each in self.server_state.connections if isinstance(each, Connection)]
 
     async def on_tick(self, counter: int) -> bool:
         if counter % 5 == 0:
             now = asyncio.get_running_loop().time()
-            for connection in list(self.server_state.connections):
-                if isinstance(connection, Connection):
-                    connection.sweep(now)
+            for connection in self._connections():
+                connection.sweep(now)
         return await super().on_tick(counter)
 
     async def _accept(self, listener: socket.socket) -> None:

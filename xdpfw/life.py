@@ -76,8 +76,10 @@ async def serve(settings: Settings, program: PacketProgram, supervisor: Supervis
             if upkeep.done():
                 upkeep.result()
         supervisor.stopping()
-        await firewall.close(detach=settings.detach_on_exit)
-        log.info("stopped; %s", "nothing is left attached" if settings.detach_on_exit else "filters stay in force")
+        firewall.end_streams()
+    # Nobody asks any more: a request that met closed maps might meet descriptors that are something else by then.
+    await firewall.close(detach=settings.detach_on_exit)
+    log.info("stopped; %s", "nothing is left attached" if settings.detach_on_exit else "filters stay in force")
     return 0
 
 

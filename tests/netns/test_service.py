@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -140,6 +142,29 @@ def test_reload_is_said_and_the_filters_stay(network: Network, manager: Manager)
     manager.wait("READY", 2)
     assert daemon.ready()
     assert daemon.rest.get("interfaces/lan1")["program_id"] == before
+
+
+def test_nobody_meets_a_daemon_that_is_half_stopped(network: Network, manager: Manager) -> None:
+    """Whoever asks is answered, or not let in any more."""
+    daemon = managed(network, manager)
+    daemon.start()
+    statuses: list[int] = []
+
+    def ask() -> None:
+        while True:
+            try:
+                statuses.append(daemon.rest.call("GET", "interfaces/lan1/counters").status)
+            except (OSError, http.client.HTTPException):
+                return
+
+    askers = [threading.Thread(target=ask) for _ in range(4)]
+    for asker in askers:
+        asker.start()
+    eventually(lambda: len(statuses) > 20, "answers come")
+    assert daemon.stop() == 0
+    for asker in askers:
+        asker.join(30)
+    assert set(statuses) == {200}
 
 
 def activated(network: Network, manager: Manager, *names: str) -> Daemon:

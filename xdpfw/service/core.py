@@ -203,11 +203,15 @@ class Core:
         self.warnings.append(f"revision {pending.revision} was not confirmed in time, and was taken back at the start")
         return current
 
+    def end_streams(self) -> None:
+        """Whoever follows something is told that it is over."""
+        self.hub.close()
+        self.events.close()
+
     async def close(self, *, detach: bool = False) -> None:
         """Stop. Filters stay in force, unless `detach`: then nothing of this instance is left in the kernel; neither
         is it where nothing is attached or wanted, because tables that no program reads are memory for nothing."""
-        self.hub.close()
-        self.events.close()
+        self.end_streams()
         if self._writer and self._interfaces:
             await self._writer.close()
             idle = not self._interfaces.desired and not self._interfaces.attached
