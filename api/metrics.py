@@ -60,6 +60,11 @@ def _of_status(status: StatusView) -> Iterable[Metric]:
         "1 when nothing is dropped, only counted",
         [({}, int(status.policy.mode == "monitor"))],
     )
+    bans = status.bans
+    yield Metric("xdpfw_bans", "gauge", "Bans in force", [({}, bans.used)])
+    yield Metric("xdpfw_bans_size", "gauge", "Bans that may be in force at once", [({}, bans.size)])
+    yield Metric("xdpfw_bans_made_total", "counter", "Bans that rules made", [({}, bans.made)])
+    yield Metric("xdpfw_bans_refused_total", "counter", "Packets that would have made a ban", [({}, bans.refused)])
     used = [({"map": name}, float(fill.used)) for name, fill in status.maps.items() if fill.used is not None]
     size = [({"map": name}, float(fill.size)) for name, fill in status.maps.items()]
     yield Metric("xdpfw_map_used", "gauge", "Elements in a table of the packet path", list(used))

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from xdpfw.model.ban import BANNED, ORIGIN
 from xdpfw.model.policy import Policy
 from xdpfw.model.prefix import Address, Prefix
 from xdpfw.model.reason import Verdict
@@ -57,9 +58,9 @@ class Outcome:
         return f"rule {self.rule.id} {some}: {self.place}"
 
 
-def outcomes(prefix: Prefix, sets: Sets, policy: Policy) -> Iterator[Outcome]:
+def outcomes(prefix: Prefix, sets: Sets, policy: Policy, bans: Sets | None = None) -> Iterator[Outcome]:
     """The rules that decide about packets from parts of a prefix, in order; an unconditional one that takes in all of
-    it is the last."""
+    it is the last. `bans`: the set of what is banned, which drops in the places of the rules that banned it."""
     covering: dict[str, Prefix] = {}
     for name, entry in sets.matches(ipaddress.ip_address(prefix.address)):
         if entry.prefix.length <= prefix.length:
@@ -67,6 +68,10 @@ def outcomes(prefix: Prefix, sets: Sets, policy: Policy) -> Iterator[Outcome]:
     for rule in policy.rules:
         if not rule.enabled or rule.mode is Mode.MONITOR:
             continue
+        for ban in _bans_by(rule, prefix, bans):
+            yield Outcome(Verdict.DROP, rule, f"it banned {ban}")
+            if ban.contains(prefix):
+                return
         part, place = _taken_in(prefix, rule.match.source, sets, covering)
         if part is Part.NONE:
             continue
@@ -77,6 +82,19 @@ def outcomes(prefix: Prefix, sets: Sets, policy: Policy) -> Iterator[Outcome]:
         if part is Part.ALL and not conditional:
             return
     yield Outcome(policy.default, None)
+
+
+def _bans_by(rule: Rule, prefix: Prefix, bans: Sets | None) -> Iterator[Prefix]:
+    """What a rule banned that takes in all of a prefix, or lies in it: one of them is enough."""
+    if bans is None or rule.action is not Action.LIMIT or not bans.total(BANNED):
+        return
+    origin = f"{ORIGIN}{rule.id}"
+    for _, entry in bans.matches(ipaddress.ip_address(prefix.address)):
+        if entry.prefix.length <= prefix.length and entry.claims[0].origin == origin:
+            yield entry.prefix
+            return
+    for entry in bans.entries(BANNED, after=None, limit=1, within=prefix, origin=origin):
+        yield entry.prefix
 
 
 def _taken_in(prefix: Prefix, asked: AddressMatch, sets: Sets, covering: Mapping[str, Prefix]) -> tuple[Part, str]:
@@ -115,17 +133,25 @@ def _by_prefix(prefix: Prefix, prefixes: Sequence[Prefix]) -> Iterator[tuple[boo
         yield other.contains(prefix), prefix.contains(other), f"it names {other}"
 
 
-def judge_address(address: Address, sets: Sets, policy: Policy) -> Outcome:
+def judge_address(address: Address, sets: Sets, policy: Policy, bans: Sets | None = None) -> Outcome:
     """The first rule that may decide about packets from an address; without conditional ones, the one that does."""
-    return next(outcomes(Prefix.host(address), sets, policy))
+    return next(outcomes(Prefix.host(address), sets, policy, bans))
 
 
-def effect_of(prefixes: Sequence[Prefix] | None, name: str, sets: Sets, policy: Policy, *, attached: bool) -> Effect:
+def effect_of(
+    prefixes: Sequence[Prefix] | None,
+    name: str,
+    sets: Sets,
+    policy: Policy,
+    *,
+    attached: bool,
+    bans: Sets | None = None,
+) -> Effect:
     """What becomes of packets from these prefixes (None: all of set `name`), which were written there or removed."""
     if prefixes is None or len(prefixes) > EXACT:
         found = _whole(name, sets, policy)
     else:
-        found = [outcome for prefix in prefixes for outcome in outcomes(prefix, sets, policy)]
+        found = [outcome for prefix in prefixes for outcome in outcomes(prefix, sets, policy, bans)]
     verdicts = {outcome.verdict for outcome in found}
     if Verdict.DROP in verdicts:
         if not attached:

@@ -17,10 +17,12 @@ from typing import ParamSpec, TypeVar
 
 from xdpfw.clock import ClockAnchor
 from xdpfw.kernel.port import Kernel
+from xdpfw.model.ban import Ban
 from xdpfw.model.errors import StoreError, XdpfwError
-from xdpfw.model.feature import Features
+from xdpfw.model.feature import Feature, Features
 from xdpfw.model.interface import Epoch
 from xdpfw.model.policy import Policy
+from xdpfw.model.prefix import Prefix
 from xdpfw.policy.compiler import Compiler, Plan
 from xdpfw.policy.long import LongChange
 from xdpfw.policy.memberships import Make, MembershipsFull
@@ -68,8 +70,8 @@ class Writer:
         self._compiler = compiler
         self._bases = dict(compiler.bases)
         self._features = features
-        # What the program has to do beside what the policy asks for.
-        self.extra: Features = frozenset()
+        # What the program has to do beside what the policy asks for, by who wants it.
+        self._extra: dict[str, Features] = {}
         self._after_long = after_long
         self._thread = ThreadPoolExecutor(1, "xdpfw-writer")
         self._long = asyncio.Lock()
@@ -133,7 +135,7 @@ class Writer:
         undo: Undo = NOTHING.after
         try:
             if policy:
-                self.use(features_of(old.policy) | features_of(policy) | self.extra)
+                self.use(self.wanted_for(old.policy, policy))
             undo = beside.attach()
             self._kernel.execute(plan.ops, revision)
         except Exception:
@@ -154,10 +156,18 @@ class Writer:
             self._kernel.use(features)
             self._features = features
 
+    def ask(self, who: str, features: Features) -> None:
+        """Somebody wants the program to be able to do this too; `use` and the next trim see to it."""
+        self._extra[who] = features
+
     @property
     def wanted(self) -> Features:
         """What the program has to do now."""
-        return features_of(self.state.policy) | self.extra
+        return self.wanted_for(self.state.policy)
+
+    def wanted_for(self, *policies: Policy) -> Features:
+        """What it has to do while any of these policies is in force."""
+        return frozenset[Feature]().union(*map(features_of, policies), *self._extra.values())
 
     @property
     def has_too_much(self) -> bool:
@@ -173,6 +183,12 @@ class Writer:
     def record(self, ledger: Ledger) -> None:
         """Write down what changes neither sets, policy nor interfaces."""
         self._store.save(StoredChange(self.state.revision, ledger=ledger))
+
+    def save_bans(self, bans: Mapping[Prefix, Ban | None], ledger: Ledger | None = None) -> None:
+        """Store which bans are in force (None: not any more). The revision rises if somebody wrote that (`ledger`)."""
+        revision = self.state.revision + 1 if ledger else self.state.revision
+        self._store.save(StoredChange(revision, bans=bans, ledger=ledger))
+        self.state = replace(self.state, revision=revision)
 
     def _perform(self, plan: Plan) -> None:
         try:

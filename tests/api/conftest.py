@@ -35,12 +35,12 @@ from xdpfw.model.policy import Entry
 from xdpfw.policy.sets import Sets
 from xdpfw.service import Firewall
 from xdpfw.store.memory import MemoryStore
-from xdpfw.store.port import Saved
+from xdpfw.store.port import Saved, Store
 from xdpfw.store.sqlite import SqliteStore
 
 T = TypeVar("T")
 WAN, LAN = "wan0", "lan0"
-LIMITS = Limits(leaves=20_000, hosts4=10_000, hosts6=10_000, memberships=4096, talkers=1024)
+LIMITS = Limits(leaves=20_000, hosts4=10_000, hosts6=10_000, memberships=4096, talkers=1024, bans=1000)
 
 
 class Host:
@@ -159,7 +159,13 @@ class Api:
         tags = {name: ok(self.client.get(name)).headers["etag"] for name in names}
         entries = {view["name"]: self.prefixes(view["name"]) for view in self.get("sets")["items"]}
         saved = self.saved()
-        stored = (saved.revision, saved.policy, saved.interfaces, [_content(saved.sets, name) for name in entries])
+        stored = (
+            saved.revision,
+            saved.policy,
+            saved.interfaces,
+            saved.bans.keys(),
+            [_content(saved.sets, name) for name in saved.sets.names()],
+        )
         done = () if self.real else (self.kernel.map_operations,)
         attached = sorted((a.name, a.program_id) for a in self.kernel.attachments())
         return self.revision, tags, entries, stored, done, attached
@@ -246,10 +252,12 @@ def fake(fake_host: Host) -> Iterator[Api]:
 
 
 @contextmanager
-def behind(host: Host) -> Iterator[Api]:
-    """A firewall of its own behind a server."""
+def behind(host: Host, store: Store | None = None) -> Iterator[Api]:
+    """A firewall of its own behind a server. `store`: another firewall's, as after a reboot."""
     kernel = host.make_kernel()
-    store = MemoryStore() if isinstance(kernel, FakeKernel) else SqliteStore(host.directory / kernel.instance / "db")
+    if store is None:
+        fake = isinstance(kernel, FakeKernel)
+        store = MemoryStore() if fake else SqliteStore(host.directory / kernel.instance / "db")
     firewall = Firewall(kernel, store, limits=LIMITS)
     tokens = Tokens(store)
     host.show(firewall, tokens)

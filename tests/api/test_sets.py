@@ -22,6 +22,7 @@ def test_allow_and_block_are_there_from_the_start(api: Api) -> None:
         "entries6": 0,
         "packets": 0,
         "bytes": 0,
+        "dynamic": False,
     }
 
 

@@ -211,7 +211,7 @@ def _limit(reader: _Reader, document: Any, at: str) -> Limit:
     rate = reader.value(f"{at}/rate", fields.get("rate"), _whole("a rate per second", 1, MAX_RATE), 1)
     burst = fields.get("burst")
     ban = fields.get("ban")
-    return Limit(
+    limit = Limit(
         rate=rate,
         unit=reader.value(f"{at}/unit", fields.get("unit", "packets"), _word("packets", "bytes"), "packets"),  # type: ignore[arg-type]
         burst=rate if burst is None else reader.value(f"{at}/burst", burst, _whole("a burst", 1, MAX_RATE), 1),
@@ -220,6 +220,14 @@ def _limit(reader: _Reader, document: Any, at: str) -> Limit:
         prefix6=reader.value(f"{at}/prefix6", fields.get("prefix6", 64), _whole("a length", 0, HOST_LENGTH[6]), 64),
         ban=0 if ban in (None, 0) else reader.value(f"{at}/ban", ban, texts.duration, 0),
     )
+    if limit.ban and limit.per == "rule":
+        reader.fault(f"{at}/ban", "nobody in particular exceeds a limit per rule: to ban, it has to be per source")
+    for name in ("prefix4", "prefix6"):
+        if limit.ban and not getattr(limit, name):
+            reader.fault(
+                f"{at}/{name}", "with this length the first ban would be on everybody; to ban, give a longer one"
+            )
+    return limit
 
 
 def _log_rate(reader: _Reader, document: Any, at: str) -> int:

@@ -120,6 +120,8 @@ class TalkersView:
 
 @dataclass(frozen=True, slots=True)
 class SetView:
+    """`dynamic`: filled by the firewall itself."""
+
     name: str
     comment: str
     entries: int
@@ -127,6 +129,7 @@ class SetView:
     entries6: int
     packets: int
     bytes: int
+    dynamic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +292,19 @@ class MapView:
 
 
 @dataclass(frozen=True, slots=True)
+class BansView:
+    """Bans that are in force and how many there may be. Since the tables were made: bans `made`; bans `refused` because
+    there was no room, once for each packet that would have made one; packets that limits passed or dropped without a
+    bucket for their source alone (`untracked`)."""
+
+    used: int
+    size: int
+    made: int
+    refused: int
+    untracked: int
+
+
+@dataclass(frozen=True, slots=True)
 class OperationView:
     """A long write under way: `kind` for people, `done` of `total` steps (prefixes)."""
 
@@ -313,6 +329,7 @@ class StatusView:
     interfaces: list[InterfaceView]
     sets: list[SetView]
     maps: dict[str, MapView]
+    bans: BansView
     operation: OperationView | None
     events: EventsStatus
     kernel: dict[str, Any]

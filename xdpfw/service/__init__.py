@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from xdpfw.service.entries import EntryUseCases
+from xdpfw.service.banned import BannedSet
 from xdpfw.service.explain import ExplainUseCases
 from xdpfw.service.upkeep import Upkeep
 
 
-class Firewall(EntryUseCases, ExplainUseCases, Upkeep):
+class Firewall(BannedSet, ExplainUseCases, Upkeep):
     """Everything that the REST API offers, and what the daemon does by itself (`run_upkeep`)."""

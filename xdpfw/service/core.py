@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TypeVar
 
+from xdpfw.bans import BanList
 from xdpfw.clock import Clock, ClockAnchor, SystemClock
 from xdpfw.events import Events
 from xdpfw.hold import Hold
@@ -16,6 +17,7 @@ from xdpfw.hub import Hub
 from xdpfw.interfaces import Interfaces
 from xdpfw.kernel.port import Kernel
 from xdpfw.model.errors import Unavailable, XdpfwError
+from xdpfw.model.feature import Feature
 from xdpfw.model.ledger import AuditRecord, Pending
 from xdpfw.model.limits import Limits
 from xdpfw.model.prefix import Prefix
@@ -69,6 +71,7 @@ class Core:
         self.events = Events(self.clock)
         self.watched = asyncio.Event()
         self.guards = Guards(kernel, self.clock, tuple(management), protect_ssh=protect_ssh)
+        self.bans = BanList(lambda: kernel.bans, self.clock)
         self.operation: OperationView | None = None
         self.readers = Readers()
         self.pending: Pending | None = None
@@ -139,11 +142,16 @@ class Core:
         current = self._without_overdue(replace(saved, sets=self._catch_up(saved)))
         # Until the tables hold what is current, those that are in force may be what was saved.
         features = features_of(saved.policy) | features_of(current.policy)
+        if saved.bans or len(self.kernel.bans.read()):
+            features |= {Feature.BANS}
         self.kernel.use(features)
         compiler = Compiler(self.limits, started, bases=saved.bases)
         for plan in compiler.compile_all(current.sets, current.policy):
             self.kernel.execute(plan.ops, current.revision)
             compiler.commit(plan, self.kernel.read_leaves)
+        step = self.anchor.step_since(saved.anchor)
+        if refused := self.bans.restore(saved.bans.values(), current.policy, step):
+            self.warnings.append(f"{refused:,} bans found no room; raise bans under [limits] in the configuration file")
         self.kernel.activate()
         if started.reason:
             self.warnings.append(started.reason)
@@ -159,6 +167,7 @@ class Core:
         self._interfaces = interfaces
         state = State(current.revision, current.sets, current.policy)
         self._writer = Writer(self.kernel, self.store, compiler, state, features, self._after_long)
+        self._writer.ask("bans", features & {Feature.BANS})
         self._after_long()
 
     def _catch_up(self, saved: Saved) -> Sets:

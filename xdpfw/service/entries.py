@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from xdpfw.clock import SECOND, from_datetime, to_datetime
-from xdpfw.effects import effect_of
+from xdpfw.effects import Effect, effect_of
 from xdpfw.model.errors import Guarded, InvalidInput, NotFound
 from xdpfw.model.ledger import Part
 from xdpfw.model.policy import Claim, Entry
@@ -37,8 +37,7 @@ class EntryUseCases(Changes):
         self, name: str, *, after: str | None, limit: int, within: Prefix | None, origin: str | None
     ) -> EntryPage:
         """A page of entries in address order, IPv4 first; `after` is the last prefix of the page before."""
-        sets = self.state.sets
-        sets.info(name)
+        sets = self.sets_with(name)
         position = Prefix.parse(after) if after else None
 
         def page() -> EntryPage:
@@ -51,10 +50,15 @@ class EntryUseCases(Changes):
 
     def check_set(self, name: str) -> None:
         """Raises NotFound unless there is such a set: before a large body is read for it."""
+        self.sets_with(name)
+
+    def sets_with(self, name: str) -> Sets:
+        """The sets among which one is. Raises NotFound."""
         self.state.sets.info(name)
+        return self.state.sets
 
     async def entry(self, name: str, prefix: Prefix) -> EntryView:
-        return await asyncio.to_thread(self._entry, self.state.sets, name, prefix)
+        return await asyncio.to_thread(self._entry, self.sets_with(name), name, prefix)
 
     def _entry(self, sets: Sets, name: str, prefix: Prefix) -> EntryView:
         entry = sets.entry(name, prefix)
@@ -64,18 +68,20 @@ class EntryUseCases(Changes):
 
     def _views(self, sets: Sets, name: str, entries: Sequence[Entry]) -> list[EntryView]:
         now = self.clock.wall()
-        hits = self.compiler.hits(sets, name, [entry.prefix for entry in entries], self.kernel.read_leaves)
+        hits = self._hits(sets, name, [entry.prefix for entry in entries])
         return [entry_view(entry, Count(*counts), now) for entry, counts in zip(entries, hits, strict=True)]
+
+    def _hits(self, sets: Sets, name: str, prefixes: Sequence[Prefix]) -> list[tuple[int, int]]:
+        return self.compiler.hits(sets, name, prefixes, self.kernel.read_leaves)
 
     def entry_tag(self, name: str, prefix: Prefix) -> str | None:
         """The entity tag of one entry: it changes with the entry alone. None if there is no such entry."""
-        entry = self.state.sets.entry(name, prefix)
+        entry = self.sets_with(name).entry(name, prefix)
         return None if entry is None else f'"{hash(entry) & 0xFFFFFFFFFFFF:012x}"'
 
     async def export(self, name: str, *, within: Prefix | None, origin: str | None) -> AsyncIterator[list[EntryView]]:
         """All entries of a set as it is now, page by page."""
-        sets = self.state.sets
-        sets.info(name)
+        sets = self.sets_with(name)
         after: Prefix | None = None
         while True:
             found = await asyncio.to_thread(sets.entries, name, after=after, limit=PAGE, within=within, origin=origin)
@@ -93,8 +99,7 @@ class EntryUseCases(Changes):
             async for page in self.export(name, within=within, origin=origin):
                 yield [view.prefix for view in page]
             return
-        sets = self.state.sets
-        sets.info(name)
+        sets = self.sets_with(name)
         for family, keys in sets.iter_keys(name):
             yield await asyncio.to_thread(texts, family, keys)
 
@@ -284,7 +289,7 @@ class EntryUseCases(Changes):
         self.guards.check_lockout((before, policy), (edit.sets, policy), opts.peer, f"this change of set {name}")
 
     def _answer(self, name: str, edit: Edit, opts: WriteOptions, about: Sequence[Prefix] | None) -> EntriesWritten:
-        effect = effect_of(about, name, edit.sets, self.state.policy, attached=bool(self.interfaces.attached))
+        effect = self._effect(name, edit, about)
         return EntriesWritten(
             revision=self.revision,
             changed=edit.changed,
@@ -299,6 +304,10 @@ class EntryUseCases(Changes):
             dry_run=opts.dry_run,
             confirmation=self.waiting(edit.changed, opts),
         )
+
+    def _effect(self, name: str, edit: Edit, about: Sequence[Prefix] | None) -> Effect:
+        attached = bool(self.interfaces.attached)
+        return effect_of(about, name, edit.sets, self.state.policy, attached=attached, bans=self.bans.sets)
 
     @staticmethod
     def _expiry(ttl: int | None, expires_at: datetime | None, now: int) -> int | None:

@@ -61,9 +61,9 @@ class EventUseCases(Core):
         watched = bool(self.events.watchers)
         extra = frozenset({Feature.EVENTS}) if watched else frozenset()
         if watched:
-            await asyncio.to_thread(self.kernel.prepare, features_of(self.state.policy) | extra)
+            await asyncio.to_thread(self.kernel.prepare, self.writer.wanted | extra)
         async with self.writer.lock:
-            self.writer.extra = extra
+            self.writer.ask("events", extra)
             if watched:
                 await self.writer.call(self.writer.use, self.writer.wanted)
             await self.writer.call(self.kernel.wish, self.events.wish(BUDGET))

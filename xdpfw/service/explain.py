@@ -60,12 +60,16 @@ class ExplainUseCases(SightUseCases, ProgramUseCases):
     async def explain_frame(self, frame: bytes, interface: str | None) -> ExplainView:
         state = self.state
         judged = await asyncio.to_thread(self.kernel.judge, frame, interface)
+        await self.keep_bans()
         matches: dict[str, list[MatchView]] = {"source": [], "destination": []}
         for side in matches:
             if address := judged.fields.get(side):
-                matches[side] = await asyncio.to_thread(self._matches, ipaddress.ip_address(address))
+                matches[side] = await asyncio.to_thread(
+                    self._matches, ipaddress.ip_address(address), source=side == "source"
+                )
         names = rule_names(state.policy)
         reason, rule = told(judged.cause, names)
+        rule = rule or names.get(judged.banned_by)
         _, watching = told(judged.monitored_cause, names) if judged.monitored_cause else ("", None)
         return ExplainView(
             verdict=str(judged.verdict),
@@ -145,8 +149,12 @@ def told(cause: int, names: Mapping[int, str]) -> tuple[str, str | None]:
 
 
 def _because(judged: Judgement, reason: str, rule: str | None, policy: Policy) -> str:
-    if rule:
+    if judged.banned_by:
+        why = f"rule {rule} banned the source"
+    elif rule:
         why = f"rule {rule} matches"
+        if (limited := policy.rule(rule)) and limited.limit:
+            why += ", and passes what keeps within its limit"
     elif judged.cause == Reason.DEFAULT:
         why = f"no rule matches and the default is {policy.default}"
     else:

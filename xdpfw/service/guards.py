@@ -51,7 +51,7 @@ class Guards:
         """
         lost = [
             f"{prefix.network.network_address if prefix.is_host else prefix} ({role})"
-            for prefix, role in self._protected(peer, fresh)
+            for prefix, role in self.protected(peer, fresh=fresh)
             if _drops(prefix, *after) and not (before and _drops(prefix, *before))
         ]
         if lost:
@@ -60,7 +60,8 @@ class Guards:
                 "Allow what must stay reachable first, or force it"
             )
 
-    def _protected(self, peer: str | None, fresh: bool) -> list[tuple[Prefix, str]]:
+    def protected(self, peer: str | None = None, *, fresh: bool = False) -> list[tuple[Prefix, str]]:
+        """Prefixes that nothing may cut off by accident, and what they are. Blocks for some milliseconds."""
         protected = [(Prefix.host(address), "an ssh peer or default gateway") for address in self._current_peers(fresh)]
         protected += [(prefix, "a management prefix") for prefix in self._management]
         if peer:

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from xdpfw.model.ban import BANNED
 from xdpfw.model.errors import Fault, Guarded, InvalidInput
 from xdpfw.model.ledger import POLICY, RULES, Part
 from xdpfw.model.policy import ALLOW, BLOCK, Policy
@@ -14,11 +15,14 @@ from xdpfw.model.reason import Verdict
 from xdpfw.model.requests import WriteOptions
 from xdpfw.model.rule import Mode, Rule
 from xdpfw.model.views import PolicyView, Written
-from xdpfw.policy.rows import check_rows, features_of
+from xdpfw.policy.limits import check_bans
+from xdpfw.policy.rows import check_rows
 from xdpfw.policy.sets import Sets
 from xdpfw.service.changes import Changes, Draft
 from xdpfw.service.present import policy_view
 from xdpfw.versions import check_match
+
+BANS_ARE_NO_SET = "rules cannot name the set banned: a ban drops by itself, in the place of the rule that made it"
 
 
 class PolicyUseCases(Changes):
@@ -83,7 +87,7 @@ class PolicyUseCases(Changes):
         old, new = await asyncio.to_thread(checked)
         if not opts.dry_run and new != old:
             # Before the lock, so that nobody else waits for the compiler.
-            await asyncio.to_thread(self.kernel.prepare, features_of(old) | features_of(new))
+            await asyncio.to_thread(self.kernel.prepare, self.writer.wanted_for(old, new))
         async with self.writer.lock:
             policy, changed = await self.writer.call(work)
             return policy, self.written(changed, opts)
@@ -98,9 +102,11 @@ class PolicyUseCases(Changes):
 
 
 def check_rules(rules: Sequence[Rule], sets: Sets) -> None:
-    """Raises InvalidInput for sets that are not there, and for more rules than there is room for."""
+    """Raises InvalidInput for sets that are not there, for more rules than there is room for, and for bans of too many
+    lengths."""
+    others = f"the sets are {', '.join(sets.names())}"
     faults = [
-        Fault(f"/{number}/match", f"there is no set {name!r}; the sets are {', '.join(sets.names())}")
+        Fault(f"/{number}/match", BANS_ARE_NO_SET if name == BANNED else f"there is no set {name!r}; {others}")
         for number, rule in enumerate(rules)
         for name in rule.set_names
         if name not in sets.defined
@@ -108,6 +114,7 @@ def check_rules(rules: Sequence[Rule], sets: Sets) -> None:
     if faults:
         raise InvalidInput(f"{faults[0].pointer}: {faults[0].detail}", faults)
     check_rows(rules)
+    check_bans(rules)
 
 
 def _sets_named(policy: Policy) -> list[Part]:

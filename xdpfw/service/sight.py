@@ -14,6 +14,7 @@ from xdpfw.model.interface import InterfaceState
 from xdpfw.model.packet_views import EventsStatus
 from xdpfw.model.prefix import Address, Prefix
 from xdpfw.model.views import AddressView, Count, InterfaceView, MapView, MatchView, StatusView
+from xdpfw.service.bans import BanUseCases
 from xdpfw.service.interfaces import InterfaceUseCases
 from xdpfw.service.present import match_view, policy_view
 from xdpfw.service.rules import RuleUseCases
@@ -22,7 +23,7 @@ from xdpfw.service.sets import SetUseCases
 NEARLY_FULL = 0.9
 
 
-class SightUseCases(SetUseCases, RuleUseCases, InterfaceUseCases):
+class SightUseCases(SetUseCases, RuleUseCases, InterfaceUseCases, BanUseCases):
     async def status(self) -> StatusView:
         interfaces, sets, maps = await asyncio.gather(
             self.list_interfaces(), self.list_sets(), asyncio.to_thread(self.kernel.fill)
@@ -34,6 +35,7 @@ class SightUseCases(SetUseCases, RuleUseCases, InterfaceUseCases):
             for fill in maps
             if fill.used > NEARLY_FULL * fill.size
         ]
+        warnings += await asyncio.to_thread(self.warn_of_bans)
         return StatusView(
             version=__version__,
             instance=self.instance,
@@ -47,6 +49,7 @@ class SightUseCases(SetUseCases, RuleUseCases, InterfaceUseCases):
             interfaces=interfaces,
             sets=sets,
             maps={fill.name: MapView(fill.used if fill.used >= 0 else None, fill.size) for fill in maps},
+            bans=self.bans_view(),
             operation=self.operation,
             events=EventsStatus(len(self.events.watchers), self.events.lost, self.events.limited),
             kernel=await asyncio.to_thread(self.kernel.features),
@@ -77,18 +80,24 @@ class SightUseCases(SetUseCases, RuleUseCases, InterfaceUseCases):
 
     async def address(self, address: Address) -> AddressView:
         """Is it blocked, by what, until when, and where was it seen."""
+        await self.keep_bans()
         state, names = self.state, sorted(self.interfaces.attached)
-        effect = effect_of([Prefix.host(address)], "", state.sets, state.policy, attached=bool(names))
+        bans, host = self.bans.sets, Prefix.host(address)
+        effect = effect_of([host], "", state.sets, state.policy, attached=bool(names), bans=bans)
         matches, seen = await asyncio.gather(
             asyncio.to_thread(self._matches, address), asyncio.to_thread(self.traffic.address, names, address)
         )
-        rule = judge_address(address, state.sets, state.policy).rule
+        rule = judge_address(address, state.sets, state.policy, bans).rule
         return AddressView(str(address), effect.effective, rule.id if rule else None, effect.because, matches, seen)
 
-    def _matches(self, address: Address) -> list[MatchView]:
+    def _matches(self, address: Address, *, source: bool = True) -> list[MatchView]:
+        """Entries that contain an address, and bans of it if it is a source."""
         sets = self.state.sets
         views = []
         for name, entry in sets.matches(address):
             [hits] = self.compiler.hits(sets, name, [entry.prefix], self.kernel.read_leaves)
+            views.append(match_view(name, entry, Count(*hits)))
+        for name, entry in self.bans.sets.matches(address) if source else ():
+            [hits] = self.bans.hits([entry.prefix])
             views.append(match_view(name, entry, Count(*hits)))
         return views

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from xdpfw.clock import SECOND, ClockAnchor
 from xdpfw.model.errors import XdpfwError
 from xdpfw.service.audit import AuditUseCases
+from xdpfw.service.bans import BanUseCases
 from xdpfw.service.confirm import ConfirmUseCases
 from xdpfw.service.events import READ_EVERY, EventUseCases
 from xdpfw.store.port import StoredChange
@@ -18,13 +19,14 @@ from xdpfw.store.port import StoredChange
 log = logging.getLogger("xdpfw.upkeep")
 
 EXPIRE_EVERY = 0.25
+BANS_EVERY = 1.0
 SETTLE_EVERY = 1.0
 NOTE_EVERY = 1.0
 RECONCILE_EVERY = 5.0
 """Also without any news from the kernel: an attach that failed is tried again."""
 
 
-class Upkeep(EventUseCases, ConfirmUseCases, AuditUseCases):
+class Upkeep(BanUseCases, EventUseCases, ConfirmUseCases, AuditUseCases):
     """The packet path stops matching a timed entry by itself; here it is only cleared away."""
 
     async def run_upkeep(self) -> None:
@@ -33,6 +35,7 @@ class Upkeep(EventUseCases, ConfirmUseCases, AuditUseCases):
             tasks.create_task(self._watch())
             tasks.create_task(self._every(EXPIRE_EVERY, self.expire))
             tasks.create_task(self._every(EXPIRE_EVERY, self.take_back_overdue))
+            tasks.create_task(self._every(BANS_EVERY, self.keep_bans))
             tasks.create_task(self._every(RECONCILE_EVERY, self.reconcile))
             tasks.create_task(self._every(SETTLE_EVERY, self.settle))
             tasks.create_task(self._every(SETTLE_EVERY, self.trim))
@@ -76,7 +79,9 @@ class Upkeep(EventUseCases, ConfirmUseCases, AuditUseCases):
             await self.writer.call(self.writer.settle)
 
     async def trim(self) -> None:
-        """A program that has more features than the policy asks for is right, and slower than it need be."""
+        """A program that has more features than anybody asks for is right, and slower than it need be. Bans ask
+        for one, also those that were made a moment ago."""
+        await self.keep_bans()
         if not self.writer.has_too_much:
             return
         wanted = self.writer.wanted
@@ -115,3 +120,4 @@ class Upkeep(EventUseCases, ConfirmUseCases, AuditUseCases):
         else:
             self.store.save(StoredChange(self.revision, anchor=anchor))
         self.anchor = anchor
+        self.bans.recheck()

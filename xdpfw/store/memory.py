@@ -13,6 +13,7 @@ from xdpfw.model.policy import Policy
 from xdpfw.policy.sets import Edit, Sets
 from xdpfw.store.port import STEPS, Before, Kept, Ledger, Packed, Saved, Step, StoredChange, TokenRecord
 
+K = TypeVar("K")
 V = TypeVar("V")
 
 
@@ -43,6 +44,7 @@ class MemoryStore:
             anchor=change.anchor or old.anchor,
             bases=old.bases if change.bases is None else dict(change.bases),
             epochs=_changed(old.epochs, change.epochs),
+            bans=_changed(old.bans, change.bans),
         )
         self._write(ledger)
 
@@ -114,6 +116,6 @@ def _wanted(record: AuditRecord, query: AuditQuery) -> bool:
     )
 
 
-def _changed(old: Mapping[str, V], change: Mapping[str, V | None] | None) -> dict[str, V]:
-    merged: dict[str, V | None] = {**old, **(change or {})}
+def _changed(old: Mapping[K, V], change: Mapping[K, V | None] | None) -> dict[K, V]:
+    merged: dict[K, V | None] = {**old, **(change or {})}
     return {name: value for name, value in merged.items() if value is not None}

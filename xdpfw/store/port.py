@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from xdpfw.clock import ClockAnchor
+from xdpfw.model.ban import Ban
 from xdpfw.model.interface import AttachMode, Epoch
 from xdpfw.model.ledger import AuditQuery, AuditRecord, Author, Pending
 from xdpfw.model.policy import Policy
@@ -34,6 +35,7 @@ class Saved:
     anchor: ClockAnchor | None = None
     bases: dict[tuple[int, bytes], tuple[int, int]] = field(default_factory=dict)
     epochs: dict[str, Epoch] = field(default_factory=dict)
+    bans: dict[Prefix, Ban] = field(default_factory=dict)
     pending: Pending | None = None
 
 
@@ -92,8 +94,8 @@ KEPT_BYTES = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class StoredChange:
-    """What a change writes; None stays as it is. In `interfaces` and `epochs` only what changed is named, and None
-    takes out; `bases` are all of them. `packed`: what `Store.pack` answered for about the same edit."""
+    """What a change writes; None stays as it is. In `interfaces`, `epochs` and `bans` only what changed is named, and
+    None takes out; `bases` are all of them. `packed`: what `Store.pack` answered for about the same edit."""
 
     revision: int
     edit: Edit | None = None
@@ -102,6 +104,7 @@ class StoredChange:
     anchor: ClockAnchor | None = None
     bases: Bases | None = None
     epochs: Mapping[str, Epoch | None] | None = None
+    bans: Mapping[Prefix, Ban | None] | None = None
     ledger: Ledger | None = None
     packed: Packed = field(default_factory=dict)
 

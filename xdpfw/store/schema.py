@@ -98,6 +98,18 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )""",
         "CREATE INDEX audit_kinds ON audit (kind, id)",
     ),
+    (
+        """CREATE TABLE bans (
+            address BLOB NOT NULL,
+            length INTEGER NOT NULL,
+            rule TEXT NOT NULL,
+            expires INTEGER NOT NULL,
+            added INTEGER NOT NULL,
+            packets INTEGER NOT NULL,
+            bytes INTEGER NOT NULL,
+            PRIMARY KEY (address, length)
+        ) WITHOUT ROWID""",
+    ),
 )
 """Statements that lead from each version to the next; a published one is never changed."""
 

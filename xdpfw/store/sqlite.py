@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from xdpfw.clock import ClockAnchor
+from xdpfw.model.ban import Ban
 from xdpfw.model.errors import StoreError
 from xdpfw.model.interface import AttachMode, Epoch
 from xdpfw.model.ledger import AuditQuery, AuditRecord
@@ -119,12 +120,18 @@ class SqliteStore:
                 None if boot is None else ClockAnchor(boot, offset),
                 unpack_bases(bases or b""),
                 self._load_epochs(),
+                self._load_bans(),
                 ledger.pending(self._db),
             )
 
     def _load_epochs(self) -> dict[str, Epoch]:
         rows = self._db.execute("SELECT * FROM epochs")
         return {name: Epoch(since, (a, b, c, d)) for name, since, a, b, c, d in rows}
+
+    def _load_bans(self) -> dict[Prefix, Ban]:
+        rows = self._db.execute("SELECT address, length, rule, expires, added, packets, bytes FROM bans")
+        found = {Prefix(4 if len(address) == 4 else 6, address, length): rest for address, length, *rest in rows}
+        return {prefix: Ban(prefix, *rest) for prefix, rest in found.items()}
 
     def _load_sets(self, next_id: int) -> Sets:
         rows = self._db.execute("SELECT id, name, comment FROM sets ORDER BY id")
@@ -191,6 +198,7 @@ class SqliteStore:
                 self._db.execute("UPDATE state SET bases = ?", (pack_bases(change.bases),))
             self._save_interfaces(change.interfaces or {})
             self._save_epochs(change.epochs or {})
+            self._save_bans(change.bans or {})
             saved = self._save_edit(change.edit, change.packed) if change.edit else None
             ledger.write(self._db, written)
         # Only now: what was rolled back was not saved.
@@ -214,6 +222,16 @@ class SqliteStore:
                 self._db.execute(
                     "INSERT OR REPLACE INTO epochs VALUES (?, ?, ?, ?, ?, ?)", (name, epoch.since, *epoch.totals)
                 )
+
+    def _save_bans(self, bans: Mapping[Prefix, Ban | None]) -> None:
+        gone = [(prefix.address, prefix.length) for prefix, ban in bans.items() if ban is None]
+        self._db.executemany("DELETE FROM bans WHERE address = ? AND length = ?", gone)
+        rows = [
+            (ban.prefix.address, ban.prefix.length, ban.rule, ban.expires, ban.added, ban.packets, ban.bytes)
+            for ban in bans.values()
+            if ban is not None
+        ]
+        self._db.executemany("INSERT OR REPLACE INTO bans VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     def _save_edit(self, edit: Edit, packed: Packed) -> _Marks:
         self._db.executemany("DELETE FROM sets WHERE id = ?", [(id,) for id in edit.dropped])
