@@ -315,3 +315,20 @@ def test_a_store_that_fails_leaves_the_ban(fake: Api, monkeypatch: pytest.Monkey
         patched.setattr(fake.store, "save", refuse)
         problem(fake.client.delete("sets/banned/entries/192.0.2.7"), 503)
     assert len(entries(fake)) == 1 and len(fake.kernel.bans.read()) == 1
+
+
+def test_a_lifted_ban_is_in_the_audit_trail(banning: Api) -> None:
+    exceed(banning, "192.0.2.7")
+    ok(banning.client.delete("sets/banned/entries/192.0.2.7"))
+    record = banning.get("audit")["items"][0]
+    assert (record["outcome"], record["status"], record["revision"]) == ("accepted", 204, banning.revision)
+    [difference] = record["differences"]
+    assert difference["path"] == "sets/banned/entries/192.0.2.7/32"
+    assert (difference["before"]["origin"], difference["after"]) == ("rule:eager", None)
+
+
+def test_lifting_cannot_wait_for_confirmation(banning: Api) -> None:
+    exceed(banning, "192.0.2.7")
+    entries(banning)
+    with banning.nothing_changes():
+        problem(banning.client.delete("sets/banned/entries/192.0.2.7", params={"confirm_within": 60}), 409)

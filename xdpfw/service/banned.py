@@ -107,7 +107,9 @@ class BannedSet(EntryUseCases, SetUseCases, BanUseCases):
     async def delete_entry(self, name: str, prefix: Prefix, origin: str | None, opts: WriteOptions) -> EntriesWritten:
         if name != BANNED:
             return await super().delete_entry(name, prefix, origin, opts)
-        return await self._lift([prefix], opts, origin=origin, missing=False, tag=self.entry_tag(name, prefix), status=204)
+        return await self._lift(
+            [prefix], opts, origin=origin, missing=False, tag=self.entry_tag(name, prefix), status=204
+        )
 
     async def patch_entries(
         self,

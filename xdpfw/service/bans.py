@@ -124,7 +124,9 @@ class BanUseCases(Changes):
             before = self.bans.sets
             edit = before.remove(BANNED, prefixes, origin, ignore_missing=missing)
             if edit.changed and not opts.dry_run:
-                gone = [p for p in dict.fromkeys(prefixes) if before.entry(BANNED, p) and not edit.sets.entry(BANNED, p)]
+                gone = [
+                    p for p in dict.fromkeys(prefixes) if before.entry(BANNED, p) and not edit.sets.entry(BANNED, p)
+                ]
                 found, more = entry_differences(deltas_of(edit, before), SHOWN_ENTRIES)
                 differences = bounded(found, more, MOST_DIFFERENCES[True])
                 record = self.audit_record(opts, Outcome.ACCEPTED, status, differences, entries=True)
