@@ -4,6 +4,7 @@
 
 #include "ban.h"
 #include "classify.h"
+#include "established.h"
 #include "limit.h"
 #include "match.h"
 
@@ -92,10 +93,11 @@ static __always_inline int is_banned(const struct packet *packet, __u32 generati
 }
 
 /* The rows come before a fault in the tail: what an address may do never depends on what follows the IP header. */
-static __always_inline void decide_by_rows(const struct packet *packet, const struct policy *policy,
+static __always_inline void decide_by_rows(struct xdp_md *ctx, const struct policy *policy,
 					   const struct control *control, __u32 generation,
 					   struct scratch *frame)
 {
+	const struct packet *packet = &frame->packet;
 	struct decision *decision = &frame->decision;
 	struct matched *found = &frame->found;
 	__u32 class = 0;
@@ -130,13 +132,15 @@ static __always_inline void decide_by_rows(const struct packet *packet, const st
 		decision->drop = 1;
 	} else {
 		decision->cause = REASON_DEFAULT;
-		decision->drop = policy->default_drop;
+		if (ESTABLISHED && policy->default_drop)
+			decision->cause = find_excuse(ctx, packet);
+		decision->drop = policy->default_drop && decision->cause == REASON_DEFAULT;
 	}
 	if (LIMITS)
 		keep_limits(packet, policy, control, generation, frame);
 }
 
-static __always_inline void decide(const struct packet *packet, enum reason reason, struct scratch *frame)
+static __always_inline void decide(struct xdp_md *ctx, enum reason reason, struct scratch *frame)
 {
 	struct decision *decision = &frame->decision;
 	__u32 zero = 0, generation;
@@ -153,13 +157,13 @@ static __always_inline void decide(const struct packet *packet, enum reason reas
 	decision->cause = reason;
 	switch (reason) {
 	case REASON_DEFAULT:
-		decide_by_rows(packet, rules, now, generation, frame);
+		decide_by_rows(ctx, rules, now, generation, frame);
 		break;
 	case REASON_ARP:
 	case REASON_NDP:
 		break;
 	case REASON_NON_IP:
-		decision->drop = rules->default_drop && !may_pass_default_drop(rules, packet->ethertype);
+		decision->drop = rules->default_drop && !may_pass_default_drop(rules, frame->packet.ethertype);
 		break;
 	default:
 		decision->drop = 1;

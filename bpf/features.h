@@ -53,3 +53,6 @@
 #ifndef BANS /* of sources that exceed one */
 #define BANS 0
 #endif
+#ifndef ESTABLISHED /* the default is drop: answers pass */
+#define ESTABLISHED 0
+#endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What parsing learns about a frame; the later steps read nothing else. */
+/* What parsing learns about a frame; the later steps read nothing else. It lies in a map, never on the stack. */
 #pragma once
 
 enum fragment {
@@ -14,6 +14,11 @@ union address {
 	__be32 words[4];
 	__u64 halves[2];
 };
+
+static __always_inline int same_address(const union address *a, const union address *b)
+{
+	return a->halves[0] == b->halves[0] && a->halves[1] == b->halves[1];
+}
 
 struct packet {
 	union address source;
@@ -38,7 +43,8 @@ struct packet {
 	__u16 vlan;         /* id of the outermost tag; UNTAGGED without one */
 	__u8 has_ports;     /* ports were there to be read (TCP, UDP, SCTP, no later fragment), for TCP its flags too */
 	__u8 has_type;      /* so was the type of ICMP or ICMPv6 */
-	__u8 reserved[4];
+	__u16 cursor;       /* of the parser alone */
+	__u8 reserved[2];
 };
 
 #define UNTAGGED 4096

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Frame to struct packet. One cursor; every step checks its own bounds.
+ * Frame to struct packet. One cursor (cursor.h); every step checks its own bounds.
  *
  * A step answers a reason that ends the parse, or REASON_DEFAULT to go on. Faults behind the IP header end nothing
  * here: they are noted in tail_fault, because the verdict on an address must not depend on them.
@@ -12,15 +12,13 @@
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 
+#include "cursor.h"
 #include "packet.h"
 #include "reason.h"
 
 #define VLAN_MAX_DEPTH 4
 #define VLAN_ID 0x0fff
 #define EXTENSION_MAX 8
-
-/* More than all headers within the bounds above can take: 14 + 4 * 4 + 40 + 8 * 2048. */
-#define OFFSET_MASK 0x7fff
 
 #define IPV4_MORE_FRAGMENTS 0x2000
 #define IPV4_FRAGMENT_OFFSET 0x1fff
@@ -67,49 +65,6 @@ struct icmp {
 	__be16 checksum;
 };
 
-struct cursor {
-	struct xdp_md *ctx;
-	void *start;
-	void *end; /* of the first buffer */
-	__u32 offset;
-};
-
-static __always_inline __u32 frame_length(struct xdp_md *ctx)
-{
-#ifdef MULTI_BUFFER
-	return bpf_xdp_get_buff_len(ctx);
-#else
-	return ctx->data_end - ctx->data;
-#endif
-}
-
-/*
- * Move on, and let the verifier forget how we got here: it would follow every combination of tags and extension headers
- * to the end of the program, were their lengths part of what it knows. Two bytes of memory are opaque to it.
- */
-static __always_inline void advance(struct cursor *cursor, __u32 length)
-{
-	volatile __u16 offset = cursor->offset + length;
-
-	cursor->offset = offset & OFFSET_MASK;
-}
-
-/* Copy a header. */
-static __always_inline int peek(const struct cursor *cursor, void *header, __u32 size)
-{
-	void *from = cursor->start + cursor->offset;
-
-	if (from + size <= cursor->end) {
-		__builtin_memcpy(header, __builtin_assume_aligned(from, 4), size);
-		return 0;
-	}
-#ifdef MULTI_BUFFER
-	return bpf_xdp_load_bytes(cursor->ctx, cursor->offset, header, size);
-#else
-	return -1;
-#endif
-}
-
 static __always_inline int is_vlan(__be16 ethertype)
 {
 	return ethertype == bpf_htons(ETH_P_8021Q) || ethertype == bpf_htons(ETH_P_8021AD) ||
@@ -134,7 +89,7 @@ static __always_inline enum reason parse_ethernet(struct cursor *cursor, struct 
 			break;
 		if (peek(cursor, &tag, sizeof(tag)))
 			return REASON_SHORT_ETHERNET;
-		advance(cursor, sizeof(tag));
+		advance(cursor, packet, sizeof(tag));
 		ethertype = tag.ethertype;
 		if (!depth)
 			packet->vlan = bpf_ntohs(tag.control) & VLAN_ID;
@@ -154,34 +109,43 @@ static __always_inline void map_ipv4(union address *address, __be32 ipv4)
 	address->words[3] = ipv4;
 }
 
-static __always_inline enum reason parse_ipv4(struct cursor *cursor, struct packet *packet)
+/* The fixed header, which may be quoted by an ICMP error: its lengths are those of the whole packet. */
+static __always_inline enum reason parse_ipv4_header(struct cursor *cursor, struct packet *packet, struct iphdr *header)
 {
-	__u32 available = packet->frame_length - packet->network;
-	__u32 header_length, total_length, fragment;
-	struct iphdr header;
+	__u32 fragment;
 
-	if (peek(cursor, &header, sizeof(header)) || header.version != 4)
+	if (peek(cursor, header, sizeof(*header)) || header->version != 4)
 		return REASON_BAD_IPV4;
 	packet->version = 4;
-	map_ipv4(&packet->source, header.saddr);
-	map_ipv4(&packet->destination, header.daddr);
-
-	header_length = header.ihl * 4;
-	total_length = bpf_ntohs(header.tot_len);
-	if (!total_length && available > LENGTH_MAX)
-		total_length = available;
-	if (header_length < sizeof(header) || total_length < header_length || total_length > available)
+	map_ipv4(&packet->source, header->saddr);
+	map_ipv4(&packet->destination, header->daddr);
+	if (header->ihl * 4 < sizeof(*header))
 		return REASON_BAD_IPV4;
-
-	fragment = bpf_ntohs(header.frag_off);
+	fragment = bpf_ntohs(header->frag_off);
 	if (fragment & IPV4_FRAGMENT_OFFSET)
 		packet->fragment = FRAGMENT_LATER;
 	else if (fragment & IPV4_MORE_FRAGMENTS)
 		packet->fragment = FRAGMENT_FIRST;
-	packet->protocol = header.protocol;
-	packet->hop_limit = header.ttl;
+	packet->protocol = header->protocol;
+	packet->hop_limit = header->ttl;
+	advance(cursor, packet, header->ihl * 4);
+	return REASON_DEFAULT;
+}
+
+static __always_inline enum reason parse_ipv4(struct cursor *cursor, struct packet *packet)
+{
+	__u32 available = packet->frame_length - packet->network;
+	struct iphdr header;
+	__u32 total_length;
+
+	if (parse_ipv4_header(cursor, packet, &header))
+		return REASON_BAD_IPV4;
+	total_length = bpf_ntohs(header.tot_len);
+	if (!total_length && available > LENGTH_MAX)
+		total_length = available;
+	if (total_length < header.ihl * 4 || total_length > available)
+		return REASON_BAD_IPV4;
 	packet->end = packet->network + total_length;
-	advance(cursor, header_length);
 	return REASON_DEFAULT;
 }
 
@@ -239,7 +203,7 @@ static __always_inline int parse_extension(struct cursor *cursor, struct packet 
 	if (packet->protocol == IPPROTO_FRAGMENT && parse_fragment_extension(cursor, packet))
 		return -1;
 	packet->protocol = header.next;
-	advance(cursor, length);
+	advance(cursor, packet, length);
 	return 0;
 }
 
@@ -256,26 +220,33 @@ static __always_inline enum reason parse_extensions(struct cursor *cursor, struc
 	return REASON_DEFAULT;
 }
 
+static __always_inline enum reason parse_ipv6_header(struct cursor *cursor, struct packet *packet,
+						     struct ipv6hdr *header)
+{
+	if (peek(cursor, header, sizeof(*header)) || header->version != 6)
+		return REASON_BAD_IPV6;
+	packet->version = 6;
+	__builtin_memcpy(&packet->source, &header->saddr, sizeof(packet->source));
+	__builtin_memcpy(&packet->destination, &header->daddr, sizeof(packet->destination));
+	packet->protocol = header->nexthdr;
+	packet->hop_limit = header->hop_limit;
+	cursor->offset += sizeof(*header);
+	return REASON_DEFAULT;
+}
+
 static __always_inline enum reason parse_ipv6(struct cursor *cursor, struct packet *packet)
 {
 	__u32 available = packet->frame_length - packet->network - sizeof(struct ipv6hdr);
 	struct ipv6hdr header;
 	__u32 payload;
 
-	if (peek(cursor, &header, sizeof(header)) || header.version != 6)
+	if (parse_ipv6_header(cursor, packet, &header))
 		return REASON_BAD_IPV6;
-	packet->version = 6;
-	__builtin_memcpy(&packet->source, &header.saddr, sizeof(packet->source));
-	__builtin_memcpy(&packet->destination, &header.daddr, sizeof(packet->destination));
-
 	payload = bpf_ntohs(header.payload_len);
 	if (!payload && (header.nexthdr == IPPROTO_HOPOPTS || available > LENGTH_MAX))
 		payload = available;
 	if (payload > available)
 		return REASON_BAD_IPV6;
-	packet->protocol = header.nexthdr;
-	packet->hop_limit = header.hop_limit;
-	cursor->offset += sizeof(header);
 	packet->end = cursor->offset + payload;
 	packet->tail_fault = parse_extensions(cursor, packet);
 	return REASON_DEFAULT;
@@ -351,13 +322,9 @@ static __always_inline int is_ndp(const struct packet *packet)
 	       packet->icmp_type <= NDP_TYPE_LAST;
 }
 
-static __always_inline enum reason parse(struct xdp_md *ctx, struct packet *packet)
+static __always_inline enum reason parse(frame_context *ctx, struct packet *packet)
 {
-	struct cursor cursor = {
-		.ctx = ctx,
-		.start = (void *)(long)ctx->data,
-		.end = (void *)(long)ctx->data_end,
-	};
+	struct cursor cursor = cursor_at(ctx, 0);
 	enum reason reason;
 
 	packet->frame_length = frame_length(ctx);

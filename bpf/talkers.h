@@ -20,11 +20,6 @@
 
 #define barrier() asm volatile("" ::: "memory")
 
-static __always_inline int same_address(const union address *a, const union address *b)
-{
-	return a->halves[0] == b->halves[0] && a->halves[1] == b->halves[1];
-}
-
 static __always_inline void count_in_slot(struct talker *slot, const struct packet *packet,
 					  const struct decision *decision, __u32 now)
 {

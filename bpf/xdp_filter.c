@@ -2,9 +2,9 @@
 /*
  * The packet path: frame -> parse -> classify -> match -> account -> verdict.
  *
- * parse.h     frame to struct packet (packet.h)
+ * parse.h     frame to struct packet (packet.h), by a cursor (cursor.h)
  * decide.h    the verdict: classify.h finds the sets of addresses, match.h the first row of the policy, ban.h the bans,
- *             limit.h charges token buckets
+ *             limit.h charges token buckets, established.h finds what passes a default of drop all the same
  * account.h   counts by interface and cause, by leaf, and by talker (talkers.h)
  * log.h       samples of frames with their verdict, for whoever watches
  * maps.h      the tables, shared with userspace
@@ -31,7 +31,7 @@ int xdp_filter(struct xdp_md *ctx)
 		return XDP_DROP;
 	*frame = (struct scratch){};
 	reason = parse(ctx, &frame->packet);
-	decide(&frame->packet, reason, frame);
+	decide(ctx, reason, frame);
 	account(&frame->packet, &frame->decision, cpu);
 	if (EVENTS)
 		log_frame(ctx, &frame->packet, &frame->decision, cpu);

@@ -114,4 +114,4 @@ class Daemon:
     def offline_detach(self) -> None:
         """The way out that needs no daemon."""
         where = ("--state-dir", str(self.state), "--instance", self.instance)
-        subprocess.run([str(XDPFW), "detach", "--all", "--offline", *where], check=True, timeout=60)
+        self.space.run(str(XDPFW), "detach", "--all", "--offline", *where)

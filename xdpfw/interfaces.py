@@ -31,6 +31,8 @@ class Interfaces:
         self.closed: frozenset[str] = frozenset()
         """Where nothing passes until the packet program can be attached (the setting `on_start_failure`)."""
         self.errors: dict[str, str] = {}
+        self.incomplete: dict[str, str] = {}
+        """Attached, but answers to what leaves are not let in under a default of drop: why, by name."""
         self._hold = hold
 
     @property
@@ -57,7 +59,8 @@ class Interfaces:
                 changed |= self._try_attach(name, mode)
         for name in self.errors.keys() - self.desired.keys():
             del self.errors[name]
-        return changed
+        before, self.incomplete = self.incomplete, self._kernel.mend()
+        return changed | {n for n in before.keys() | self.incomplete.keys() if before.get(n) != self.incomplete.get(n)}
 
     def _try_attach(self, name: str, mode: AttachMode) -> set[str]:
         try:
@@ -184,7 +187,7 @@ class Interfaces:
 
     def _warning(self, name: str, link: Link | None, attachment: Attachment | None) -> str | None:
         if attachment:
-            return attachment.warning or None
+            return "; ".join(filter(None, (attachment.warning, self.incomplete.get(name)))) or None
         if name not in self.desired:
             return None
         if self.held:

@@ -42,6 +42,21 @@ def test_not_ready_tells_why(fake: Api) -> None:
     ok(root(fake, "readyz"))
 
 
+def test_where_answers_cannot_be_told_it_is_not_ready(fake: Api) -> None:
+    fake.put(f"interfaces/{WAN}")
+    fake.kernel.unmended = {WAN: "no room for a filter"}
+    fake.run(fake.firewall.reconcile())
+    ok(root(fake, "readyz"))
+    fake.patch("policy", {"default": "drop"})
+    fake.run(fake.firewall.reconcile())
+    assert "no room for a filter" in problem(root(fake, "readyz"), 503)["detail"]
+    assert "no room for a filter" in fake.get(f"interfaces/{WAN}")["warning"]
+    assert fake.get(f"interfaces/{WAN}")["state"] == "attached"
+    fake.kernel.unmended = {}
+    fake.run(fake.firewall.reconcile())
+    ok(root(fake, "readyz"))
+
+
 def test_status(api: Api) -> None:
     api.put(f"interfaces/{WAN}")
     api.patch("sets/block/entries", {"add": ["192.0.2.1", "192.0.2.2", "198.51.100.0/24", "2001:db8::/32"]})

@@ -24,7 +24,7 @@ class Bench:
         self.kernel = kernel
         cpus = possible_cpus()
         self.own = InterfaceMaps.create(interface_specs(limits or kernel.limits, cpus), cpus)
-        descriptors = {**kernel.tables.descriptors(), **self.own.descriptors()}
+        descriptors = {**kernel.descriptors(), **self.own.descriptors()}
         program = kernel.program
         self.program, _ = libbpf.prog_load("bench", program.compiled.link(descriptors), frags=program.frags)
 

@@ -31,7 +31,7 @@ from xdpfw.model.limits import Limits
 if TYPE_CHECKING:
     from tests.loaded import Loaded
 
-SMALL = Limits(leaves=100_000, hosts4=10_000, hosts6=10_000, memberships=10_000, talkers=4096)
+SMALL = Limits(leaves=100_000, hosts4=10_000, hosts6=10_000, memberships=10_000, talkers=4096, flows=16_384)
 PREFIX = "test-"
 
 _numbers = itertools.count()

@@ -306,7 +306,7 @@ def test_interfaces_of_one_instance_share_the_policy_and_count_apart(kernel: Rea
 
 def test_detaching_leaves_nothing(kernel: RealKernel, host: Host, wire: None) -> None:
     attached = kernel.attach("xf1", AttachMode.NATIVE)
-    shared = {libbpf.map_id(fd) for fd in kernel.tables.descriptors().values()}
+    shared = {libbpf.map_id(fd) for fd in kernel.descriptors().values()}
     own = set(objects_of(attached.program_id)) - shared
     assert own
     kernel.detach("xf1")

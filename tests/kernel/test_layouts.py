@@ -55,7 +55,7 @@ def _claims() -> list[str]:
 def _compile(claims: list[str]) -> None:
     source = inline(find_sources() / "xdp_filter.c")
     asserts = "\n".join(f'_Static_assert({claim}, "{claim}");' for claim in claims)
-    compile_source(source + asserts + "\n", "xdp_filter", PROGRAM_MAPS, ["-DMULTI_BUFFER", "-DTWIN"])
+    compile_source(source + asserts + "\n", "xdp_filter", PROGRAM_MAPS, ["-DMULTI_BUFFER", "-DTWIN", "-DHZ=1000"])
 
 
 def test_records_are_the_same() -> None:

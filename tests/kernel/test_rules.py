@@ -101,7 +101,7 @@ def test_a_rule_keeps_its_counters_wherever_it_stands(loaded: Loaded) -> None:
 def test_the_largest_program_stays_within_what_verifiers_take(loaded: Loaded) -> None:
     loaded.kernel.use(frozenset(Feature))
     loaded.kernel.judge(p.ethernet(p.arp(), pad_to=60))
-    count = libbpf.prog_info(loaded.kernel._twin._program).verified  # type: ignore[attr-defined]
+    count = libbpf.prog_info(loaded.kernel._twins.twin._program).verified  # type: ignore[attr-defined]
     print(f"[{count:,} instructions processed with every feature]", end=" ")
     assert 0 < count < MOST_INSTRUCTIONS
 

@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import os
-import platform
-import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -16,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xdpfw.kernel import attach as attaching
-from xdpfw.kernel import capabilities, closed, libbpf, netlink, takeover
+from xdpfw.kernel import capabilities, closed, machine, netlink, takeover
 from xdpfw.kernel.apply import Applier
 from xdpfw.kernel.bpffs import DEFAULT, Pins, remove_tree
 from xdpfw.kernel.clock import KernelClock
@@ -25,12 +23,12 @@ from xdpfw.kernel.facts import program_facts
 from xdpfw.kernel.grace import Grace
 from xdpfw.kernel.instance import Instance, detach_link, link_state
 from xdpfw.kernel.instances import Instances
+from xdpfw.kernel.learner import Learner
 from xdpfw.kernel.lock import StateLock
 from xdpfw.kernel.maps import interface_specs, possible_cpus
 from xdpfw.kernel.port import (
     BanTable,
     Brief,
-    Directory,
     EventBatch,
     Judgement,
     MapFill,
@@ -41,15 +39,13 @@ from xdpfw.kernel.port import (
 )
 from xdpfw.kernel.program import PacketProgram
 from xdpfw.kernel.tables import Tables
-from xdpfw.kernel.twin import Twin
+from xdpfw.kernel.twin import Twin, Twins
 from xdpfw.model.errors import MapFull, NotFound, XdpfwError
-from xdpfw.model.feature import Features
+from xdpfw.model.feature import Feature, Features
 from xdpfw.model.interface import Attachment, AttachMode, ForeignProgram, Link
 from xdpfw.model.limits import Limits
-from xdpfw.model.prefix import FAMILIES, Prefix
+from xdpfw.model.prefix import Prefix
 from xdpfw.policy.ops import Ids, Op
-
-_BTF = Path("/sys/kernel/btf/vmlinux")
 
 
 class RealKernel:
@@ -64,8 +60,8 @@ class RealKernel:
         self._cpus = possible_cpus()
         self._instances = Instances(self._pins, interface_specs(limits, self._cpus), self._cpus)
         self.program = program or PacketProgram.of(state_dir)
-        self._twin: Twin | None = None
-        self._asking = threading.Lock()
+        self._learner = Learner(self._pins, limits, self._cpus)
+        self._twins = Twins(lambda: Twin(self.program, self.descriptors(), self._cpus))
         self._rings: EventRings | None = None
         self._opened: ExitStack | None = None
 
@@ -80,7 +76,8 @@ class RealKernel:
             self._grace = opened.enter_context(closing(Grace()))
             self._find_tables()
             opened.callback(lambda: self.tables.close())
-            started = self._started()
+            opened.callback(self._learner.close)
+            started = takeover.started(self.tables, self._reason)
             if started.adopted:
                 # Before the first change: it writes into the maps of every interface.
                 for name in self._pins.linked():
@@ -108,24 +105,6 @@ class RealKernel:
         number = max(self._pins.tables(), default=0) + 1
         return Tables.create(self._pins.tables_of(number), self.limits, self._cpus)
 
-    def _started(self) -> Started:
-        meta = self.tables.meta
-        if not meta["ready"]:
-            nothing = np.empty(0, np.uint32)
-            none = dict.fromkeys(FAMILIES, nothing)
-            empty = {family: np.empty(0, "S5" if family == 4 else "S17") for family in FAMILIES}
-            return Started(False, 0, 0, Directory(empty, none, none), nothing, nothing, self._reason)
-        memberships, classes = self.tables.referenced()
-        return Started(
-            adopted=True,
-            # What was cut off in the middle is no revision's state.
-            revision=0 if meta["applying"] else int(meta["revision"]),
-            generation=self.tables.generation,
-            directory=self.tables.directory_now(),
-            memberships=memberships,
-            classes=classes,
-        )
-
     def activate(self) -> list[Attachment]:
         old = takeover.others(self._pins, self.tables.path)
         if not self.tables.meta["ready"]:
@@ -138,11 +117,25 @@ class RealKernel:
 
     def _bring_programs(self, old: Sequence[Path] = ()) -> None:
         """In place, on every interface where something else is running."""
+        if self._learns:
+            self._learner.run(self.program, self._links())
         for name in self._pins.linked():
             instance = self._instances.open(name, old)
             state = instance.link_state()
-            if state and state[1] and not instance.is_current(self.program, state[0]):
+            if state and state[1] and not instance.is_current(self.program, state[0], self._flows):
                 self._bring_program(instance, state[0])
+        if not self._learns:
+            self._learner.end(self._pins.linked())
+
+    @property
+    def _learns(self) -> bool:
+        return Feature.ESTABLISHED in self.program.features
+
+    def _links(self) -> list[Link]:
+        """Those with a program of ours."""
+        states = {name: link_state(self._pins.link(name)) for name in self._pins.linked()}
+        indexes = {state[1] for state in states.values() if state}
+        return [seen.link for seen in netlink.interfaces() if seen.link.index in indexes]
 
     def _bring_program(self, instance: Instance, running: int) -> None:
         if refused := closed.native_refused(running):
@@ -152,7 +145,12 @@ class RealKernel:
         os.close(fd)
 
     def prepare(self, features: Features) -> None:
-        _ = self.program.made_for(features).compiled
+        program = self.program.made_for(features)
+        program.prepare()
+        if Feature.ESTABLISHED in features:
+            self._learner.prepare(program, self._links())
+            self._learner.wait()
+        _ = program.compiled
 
     def use(self, features: Features) -> None:
         program = self.program.made_for(features)
@@ -167,17 +165,19 @@ class RealKernel:
             self.program = before
             raise
         program.keep()
-        self._close_twin()
+        self._twins.close()
 
     def stop(self, detach: bool) -> None:
         if self._opened is None:
             return
         if detach:
-            for name in self._pins.linked():
+            names = self._pins.linked()
+            for name in names:
                 detach_link(self._pins.link(name))
+            self._learner.end(names)
             self._pins.remove()
         self._instances.close_all()
-        self._close_twin()
+        self._twins.close()
         self._opened.close()
         self._opened = None
 
@@ -218,6 +218,8 @@ class RealKernel:
                 return self._attachment(instance, seen, state[0])
             return self._change_mode(instance, seen.link, present, mode)
         try:
+            if self._learns:
+                self._learner.run(self.program, [seen.link])
             self._attach_anew(instance, seen.link, mode)
         except XdpfwError:
             if state is None:
@@ -267,6 +269,14 @@ class RealKernel:
         instance = self._instances.open(name)
         self._instances.close(name)
         instance.remove()
+        self._learner.detach(name)
+
+    def mend(self) -> dict[str, str]:
+        if not self._learns:
+            self._learner.end_if_unused(self._pins.linked())
+            return {}
+        self._learner.run(self.program, self._links())
+        return dict(self._learner.problems)
 
     def attachments(self) -> list[Attachment]:
         links = {seen.link.name: seen for seen in netlink.interfaces()}
@@ -300,7 +310,15 @@ class RealKernel:
         return {state[0] for state in states if state and state[1]}
 
     def _load(self, instance: Instance) -> int:
-        return instance.load(self.program, self.tables.descriptors())
+        return instance.load(self.program, self.descriptors(), self._flows)
+
+    def descriptors(self) -> dict[str, int]:
+        """Of the tables that all interfaces share."""
+        return {**self.tables.descriptors(), **self._learner.descriptors()}
+
+    @property
+    def _flows(self) -> int:
+        return self._learner.identity if self._learns else 0
 
     # counters
 
@@ -342,43 +360,21 @@ class RealKernel:
 
     def fill(self) -> list[MapFill]:
         counted = self.applier.fill
-        return [MapFill(name, used, self.tables.maps[name].spec.entries) for name, used in counted.items()]
+        fills = [MapFill(name, used, self.tables.maps[name].spec.entries) for name, used in counted.items()]
+        return [*fills, *self._learner.fill(self.clock.jiffies())]
 
     def features(self) -> dict[str, Any]:
-        return {
-            "release": platform.release(),
-            "architecture": platform.machine(),
-            "libbpf": libbpf.version(),
-            "compiler": self.program.compiler,
-            "cpus": self._cpus,
-            "jit": self.clock.is_compiled,
-            "btf": _BTF.exists(),
-            "multi_buffer": self.program.frags,
-            "hz": self.clock.hz,
-        }
+        return machine.describe(self.program, self.clock, self._cpus)
 
     def judge(self, frame: bytes, interface: str | None = None) -> Judgement:
-        with self._asking:
-            judgement = self._asked().judge(frame, self._vector_of(interface))
+        judgement = self._twins.judge(frame, self._vector_of(interface))
         return replace(judgement, tier=self.tables.tier_of(judgement.leaf))
 
     def judge_all(self, frames: Sequence[bytes], interface: str | None = None) -> list[Brief]:
-        with self._asking:
-            return list(self._asked().judge_all(frames, self._vector_of(interface)))
-
-    def _asked(self) -> Twin:
-        if self._twin is None:
-            self._twin = Twin(self.program, self.tables.descriptors(), self._cpus)
-        return self._twin
+        return self._twins.judge_all(frames, self._vector_of(interface))
 
     def _vector_of(self, interface: str | None) -> int:
         return self._instances.vector_of(interface, self.tables.generation)
-
-    def _close_twin(self) -> None:
-        with self._asking:
-            if self._twin:
-                self._twin.close()
-            self._twin = None
 
     def program_facts(self, name: str, seconds: float = 0.0) -> ProgramFacts:
         return program_facts(self._counting(name), self.tables, self.program, seconds)

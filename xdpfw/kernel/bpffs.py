@@ -6,6 +6,9 @@
     <bpffs>/xdpfw-<instance>/links/<interface>              the link: while it is pinned, the program stays attached
     <bpffs>/xdpfw-<instance>/tables-<n>/<map>               tables shared by all interfaces
     <bpffs>/xdpfw-<instance>/tables-<n>/on-<interface>/...  an interface's program and its own maps
+    <bpffs>/xdpfw-<instance>/flows-<layout>-<size>          the table of flows, of all interfaces
+    <bpffs>/xdpfw-<instance>/learner-<...>                  the program that fills it with what leaves
+    <bpffs>/xdpfw-<instance>/clsact/<index>/                an empty directory: the qdisc there is ours to remove
 
 A number `n` stands for one layout and one set of sizes. New tables are made beside the old ones; a link moves over
 in place, and the old number goes last. This module needs neither libbpf nor BCC, so that detaching works without them.
@@ -125,6 +128,14 @@ class Pins:
 
     def tables_of(self, number: int) -> Path:
         return self.base / f"tables-{number}"
+
+    @property
+    def clsact_marks(self) -> Path:
+        return self.base / "clsact"
+
+    def others_like(self, pin: Path, beginning: str) -> list[Path]:
+        """Further pins beside this one whose name begins like that."""
+        return [path for path in _children(self.base) if path.name.startswith(beginning) and path != pin]
 
     @staticmethod
     def interface(tables: Path, interface: str) -> Path:

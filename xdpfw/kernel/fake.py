@@ -83,6 +83,7 @@ class FakeKernel(FakeEvents):
         self.graces = 0
         self.foreign: dict[str, ForeignProgram] = {}
         self.native_refused: dict[str, str] = {}
+        self.unmended: dict[str, str] = {}
         self.peer_addresses: list[str] = []
         self.leaf_counts: dict[int, list[int]] = {}
         self.rule_counts = np.zeros((MAX_SLOTS, 2), np.uint64)
@@ -130,6 +131,9 @@ class FakeKernel(FakeEvents):
 
     def prepare(self, features: Features) -> None:
         self._maybe_fail(Feature)
+
+    def mend(self) -> dict[str, str]:
+        return self.unmended if Feature.ESTABLISHED in self.features_used else {}
 
     def use(self, features: Features) -> None:
         self._maybe_fail(Feature)

@@ -139,9 +139,10 @@ class Instance:
 
     # program
 
-    def load(self, program: PacketProgram, shared: Mapping[str, int]) -> int:
-        """A descriptor of the program: the pinned one if it is the same program, else loaded and pinned now."""
-        pin, fingerprint = self._program_pin, self._fingerprint(program)
+    def load(self, program: PacketProgram, shared: Mapping[str, int], flows: int) -> int:
+        """A descriptor of the program: the pinned one if it is the same program, else loaded and pinned now. `flows`:
+        the id of the table of flows that it looks at, or 0."""
+        pin, fingerprint = self._program_pin, self._fingerprint(program, flows)
         if pin.exists() and int(self.maps.config["program"]) == fingerprint:
             return libbpf.get(pin)
         linked = program.compiled.link({**shared, **self.maps.descriptors()})
@@ -151,9 +152,9 @@ class Instance:
         self.maps.config["program"] = fingerprint
         return fd
 
-    def is_current(self, program: PacketProgram, running: int) -> bool:
+    def is_current(self, program: PacketProgram, running: int, flows: int) -> bool:
         """Whether what runs (a program id) is this program with these maps."""
-        if not self._program_pin.exists() or int(self.maps.config["program"]) != self._fingerprint(program):
+        if not self._program_pin.exists() or int(self.maps.config["program"]) != self._fingerprint(program, flows):
             return False
         fd = libbpf.get(self._program_pin)
         try:
@@ -161,9 +162,9 @@ class Instance:
         finally:
             os.close(fd)
 
-    def _fingerprint(self, program: PacketProgram) -> int:
+    def _fingerprint(self, program: PacketProgram, flows: int) -> int:
         """The same program with maps of other sizes is another program."""
-        prints = [program.fingerprint, *(opened.spec.fingerprint for opened in self.maps.maps.values())]
+        prints = [program.fingerprint, flows, *(opened.spec.fingerprint for opened in self.maps.maps.values())]
         return int.from_bytes(hashlib.sha256(repr(prints).encode()).digest()[:8])
 
     def running(self) -> int | None:

@@ -214,9 +214,24 @@ PACKET = np.dtype(
         ("vlan", "u2"),
         ("has_ports", "u1"),
         ("has_type", "u1"),
-        ("reserved", "u1", 4),
+        ("cursor", "u2"),
+        ("reserved", "u1", 2),
     ]
 )
+FLOW_KEY = np.dtype(
+    [
+        ("local", "u1", 16),
+        ("remote", "u1", 16),
+        ("local_port", "u2"),
+        ("remote_port", "u2"),
+        ("protocol", "u1"),
+        ("version", "u1"),
+        ("kind", "u1"),
+        ("reserved", "u1"),
+    ]
+)
+FLOW = np.dtype([("deadline", "u8"), ("state", "u4"), ("reserved", "u4")])
+ASKED = np.dtype([("packet", PACKET), ("key", FLOW_KEY), ("tuple", "u1", 36), ("reserved", "u4", 11)])
 TRACE = np.dtype([("decision", DECISION), ("packet", PACKET)])
 SCRATCH = np.dtype([("packet", PACKET), ("decision", DECISION), ("row", "u4"), ("monitored", "u4"), ("reserved", "u8")])
 
@@ -277,4 +292,7 @@ C_STRUCTS = {
     "struct log_rate": LOG_RATE,
     "struct event": EVENT,
     "struct packet": PACKET,
+    "struct flow_key": FLOW_KEY,
+    "struct flow": FLOW,
+    "struct asked": ASKED,
 }

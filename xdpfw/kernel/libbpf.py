@@ -26,7 +26,8 @@ Buffer = npt.NDArray[Any]
 LIBRARY = "libbpf.so.1"
 LOG_BYTES = 1 << 24
 LOG_SHOWN = 4000
-PROG_TYPE_XDP = 6
+_READ_AT_ONCE = 8192
+PROG_TYPE_SCHED_CLS, PROG_TYPE_XDP = 3, 6
 ATTACH_XDP = 37
 F_XDP_HAS_FRAGS = 1 << 5
 ANY = 0
@@ -175,6 +176,24 @@ def _batch(name: str, fd: int, keys: Buffer, *values: Any) -> tuple[int, Refused
     return len(keys), None
 
 
+def map_records(fd: int, key: np.dtype[Any], value: np.dtype[Any]) -> Iterator[tuple[Buffer, Buffer]]:
+    """Keys and values of a hash, some thousands at a time. What changes meanwhile may be missed or come twice."""
+    keys, values = np.zeros(_READ_AT_ONCE, key), np.zeros(_READ_AT_ONCE, value)
+    begin, place = None, np.zeros(1, np.uint32)
+    more = True
+    while more:
+        count = ct.c_uint32(_READ_AT_ONCE)
+        rest = (_pointer(place), _pointer(keys), _pointer(values), ct.byref(count), _sized(records.Batch()))
+        try:
+            _call("reading a map", "bpf_map_lookup_batch", fd, begin, *rest)
+        except Refused as error:
+            if error.errno != errno.ENOENT:
+                raise
+            more = False
+        yield keys[: count.value].copy(), values[: count.value].copy()
+        begin = _pointer(place)
+
+
 def _one_by_one(keys: Buffer, perform: Callable[[int], None]) -> tuple[int, Refused | None]:
     for at in range(len(keys)):
         try:
@@ -187,25 +206,29 @@ def _one_by_one(keys: Buffer, perform: Callable[[int], None]) -> tuple[int, Refu
 # programs and links
 
 
-def prog_load(name: str, instructions: bytes, *, frags: bool, log_level: int = 0) -> tuple[int, str]:
-    """Load an XDP program; answers its descriptor and the verifier's log (empty at level 0).
+def prog_load(
+    name: str, instructions: bytes, *, frags: bool = False, kind: int = PROG_TYPE_XDP, log_level: int = 0
+) -> tuple[int, str]:
+    """Load a program; answers its descriptor and the verifier's log (empty at level 0).
 
     Raises:
         Refused: with the end of the verifier's log.
     """
     log = ct.create_string_buffer(LOG_BYTES) if log_level else None
     options = records.ProgLoad(
-        expected_attach_type=ATTACH_XDP, prog_flags=F_XDP_HAS_FRAGS if frags else 0, log_level=log_level
+        expected_attach_type=ATTACH_XDP if kind == PROG_TYPE_XDP else 0,
+        prog_flags=F_XDP_HAS_FRAGS if frags else 0,
+        log_level=log_level,
     )
     if log is not None:
         options.log_buf, options.log_size = ct.addressof(log), LOG_BYTES
-    arguments = (PROG_TYPE_XDP, name[:15].encode(), b"GPL", instructions, ct.c_size_t(len(instructions) // 8))
+    arguments = (kind, name[:15].encode(), b"GPL", instructions, ct.c_size_t(len(instructions) // 8))
     try:
         fd = _call(f"loading the program {name}", "bpf_prog_load", *arguments, _sized(options))
     except Refused as error:
         if log is not None:
             raise Refused(f"loading the program {name}", error.errno, f"\n{_end_of(log)}") from error
-        return prog_load(name, instructions, frags=frags, log_level=1)
+        return prog_load(name, instructions, frags=frags, kind=kind, log_level=1)
     return fd, log.value.decode(errors="replace") if log is not None else ""
 
 

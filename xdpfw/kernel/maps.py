@@ -26,7 +26,7 @@ from xdpfw.policy.match import LINE, MAX_LITERALS, VALUES
 View = npt.NDArray[Any]
 Indexes = npt.NDArray[np.integer[Any]]
 
-HASH, ARRAY, LPM_TRIE, ARRAY_OF_MAPS = 1, 2, 11, 12
+HASH, ARRAY, LRU_HASH, LPM_TRIE, ARRAY_OF_MAPS = 1, 2, 9, 11, 12
 NO_PREALLOC, MMAPABLE = 1 << 0, 1 << 10
 CAUSES = MAX_REASONS + MAX_SLOTS
 INDEX = np.dtype("u4")
@@ -63,7 +63,7 @@ class MapSpec:
     def flags(self) -> int:
         if self.kind == ARRAY:
             return MMAPABLE
-        return 0 if self.reserved or self.inner else NO_PREALLOC
+        return 0 if self.reserved or self.inner or self.kind == LRU_HASH else NO_PREALLOC
 
     @property
     def fingerprint(self) -> int:
@@ -155,6 +155,7 @@ def interface_specs(limits: Limits, cpus: int) -> list[MapSpec]:
     return [
         MapSpec("config", ARRAY, INDEX, layouts.CONFIG, 1),
         MapSpec("scratch", ARRAY, INDEX, layouts.SCRATCH, cpus),
+        MapSpec("asked", ARRAY, INDEX, layouts.ASKED, cpus),
         MapSpec("log_wish", ARRAY, INDEX, layouts.LOG_WISH, 1),
         MapSpec("interface", ARRAY, INDEX, layouts.INTERFACE, 1),
         MapSpec("tally", ARRAY, INDEX, layouts.TALLY, cpus * CAUSES),
@@ -162,8 +163,19 @@ def interface_specs(limits: Limits, cpus: int) -> list[MapSpec]:
     ]
 
 
+def flow_spec(limits: Limits) -> MapSpec:
+    return MapSpec("flows", LRU_HASH, layouts.FLOW_KEY, layouts.FLOW, limits.flows, "flows")
+
+
+def outgoing_spec(cpus: int) -> MapSpec:
+    return MapSpec("outgoing", ARRAY, INDEX, layouts.ASKED, cpus)
+
+
+LEARNER_MAPS = ("flows", "outgoing")
 TRACE_SPEC = MapSpec("trace", ARRAY, INDEX, layouts.TRACE, 1)
-PROGRAM_MAPS = [spec.name for spec in [*shared_specs(Limits(), 1), *interface_specs(Limits(), 1), TRACE_SPEC]]
+PROGRAM_MAPS = [
+    spec.name for spec in [*shared_specs(Limits(), 1), *interface_specs(Limits(), 1), flow_spec(Limits()), TRACE_SPEC]
+]
 
 
 class Map:

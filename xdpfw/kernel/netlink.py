@@ -22,7 +22,7 @@ from xdpfw.model.interface import AttachMode, Link
 
 _UP = 1
 _SSH_PORT = 22
-_RTMGRP_LINK = 1
+_RTMGRP_LINK, _RTMGRP_TC = 1, 8
 _RECEIVE_BYTES = 1 << 16
 _COALESCE_SECONDS = 0.05
 
@@ -111,10 +111,10 @@ def ssh_peers() -> list[str]:
 
 
 async def changes() -> AsyncIterator[None]:
-    """Yields after links came, went or changed; a burst is one."""
+    """Yields after links or filters on them came, went or changed; a burst is one."""
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE) as feed:
-        feed.bind((0, _RTMGRP_LINK))
+        feed.bind((0, _RTMGRP_LINK | _RTMGRP_TC))
         while True:
             await _receive(loop, feed)
             await asyncio.sleep(_COALESCE_SECONDS)

@@ -33,6 +33,7 @@ def detach(instance: str, interface: str | None = None, bpffs: Path = DEFAULT) -
         for name in names:
             _detach_link(pins.link(name))
             pins.unpin_link(name)
+            _take_off_filter(name, pins)
         if interface is None:
             pins.remove()
         return names
@@ -47,6 +48,14 @@ def _detach_link(path: Path) -> None:
             libbpf.link_detach(fd)
         finally:
             os.close(fd)
+
+
+def _take_off_filter(name: str, pins: Pins) -> None:
+    """The one on the way out, which drops nothing: best effort."""
+    with contextlib.suppress(ImportError, KernelError):
+        from xdpfw.kernel import tc
+
+        tc.take_off(name, pins.clsact_marks)
 
 
 @contextlib.contextmanager

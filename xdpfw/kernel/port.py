@@ -281,7 +281,12 @@ class Kernel(Protocol):
         same program nothing is compiled or loaded."""
 
     def prepare(self, features: Features) -> None:
-        """Compile for these features, so that `use` is quick. May run beside a writer. Raises KernelError."""
+        """Compile for these features, so that `use` is quick; if they let answers pass, begin to learn what is asked,
+        and do so for a second. May run beside a writer. Raises KernelError."""
+
+    def mend(self) -> dict[str, str]:
+        """Put back what answers need on attached interfaces under a default of drop, where somebody took it away.
+        Answers, for each interface where that failed, why."""
 
     def use(self, features: Features) -> None:
         """From now on the program has these features, on every interface, swapped in place. A program with too many

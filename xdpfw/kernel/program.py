@@ -4,18 +4,21 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 
 from xdpfw.kernel.cache import ProgramCache
+from xdpfw.kernel.clock import ticks_per_second
 from xdpfw.kernel.compile import Program, compile_source
-from xdpfw.kernel.maps import PROGRAM_MAPS
+from xdpfw.kernel.maps import LEARNER_MAPS, PROGRAM_MAPS
 from xdpfw.kernel.source import find_sources, fingerprint, inline
 from xdpfw.model.errors import KernelError
 from xdpfw.model.feature import Features
 
 NAME = "xdp_filter"
+LEARNER, LEARN = "egress", "learn"
 PROGRAMS = "programs"
 MULTI_BUFFER_SINCE = (5, 18)
 
@@ -33,7 +36,8 @@ class PacketProgram:
         self.features = features
         self.frags = kernel_version() >= MULTI_BUFFER_SINCE
         self._flags = ["-DMULTI_BUFFER"] if self.frags else []
-        self._flags += [f"-D{feature}=1" for feature in sorted(features)]
+        self._clock = [f"-DHZ={ticks_per_second()}"]
+        self._flags += [*self._clock, *(f"-D{feature}=1" for feature in sorted(features))]
         self.source = inline(find_sources() / f"{NAME}.c")
         self.fingerprint = fingerprint(self.source, self._flags)
 
@@ -73,11 +77,27 @@ class PacketProgram:
     def twin(self) -> Program:
         return self._obtain("xdp_twin", [*self._flags, "-DTWIN"])
 
-    def _obtain(self, name: str, flags: list[str]) -> Program:
-        mark = fingerprint(self.source, flags)
+    @cached_property
+    def learner(self) -> Program:
+        """The program on the way out; it is the same for all features."""
+        return self._obtain("xdp_learner", self._clock, self._learner_source, LEARN, LEARNER_MAPS)
+
+    @property
+    def learner_fingerprint(self) -> int:
+        return fingerprint(self._learner_source, self._clock)
+
+    @cached_property
+    def _learner_source(self) -> str:
+        return inline(find_sources() / f"{LEARNER}.c")
+
+    def _obtain(
+        self, name: str, flags: list[str], source: str = "", function: str = NAME, maps: Sequence[str] = PROGRAM_MAPS
+    ) -> Program:
+        source = source or self.source
+        mark = fingerprint(source, flags)
         if found := self._saved.load(name, mark):
             return found
-        made = compile_source(self.source, NAME, PROGRAM_MAPS, flags)
+        made = compile_source(source, function, maps, flags)
         self._saved.save(name, mark, made)
         return made
 

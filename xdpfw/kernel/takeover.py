@@ -14,6 +14,7 @@ from xdpfw.kernel.ban_maps import BanMaps
 from xdpfw.kernel.bpffs import Pins
 from xdpfw.kernel.keys import as_bytes
 from xdpfw.kernel.maps import Map, View, shared_specs
+from xdpfw.kernel.port import Directory, Started
 from xdpfw.kernel.tables import Tables, list_directory
 from xdpfw.model.limits import Limits
 from xdpfw.model.policy import MAX_SLOTS
@@ -29,6 +30,26 @@ def find(pins: Pins, limits: Limits, cpus: int) -> tuple[Tables | None, str]:
     if not numbered:
         return None, ""
     return None, "the pinned tables have another layout or other sizes; new ones take their place"
+
+
+def started(tables: Tables, reason: str) -> Started:
+    """What these tables hold, or, when nothing could be adopted, that they hold nothing, and why."""
+    meta = tables.meta
+    if not meta["ready"]:
+        nothing = np.empty(0, np.uint32)
+        none = dict.fromkeys(FAMILIES, nothing)
+        empty = {family: np.empty(0, "S5" if family == 4 else "S17") for family in FAMILIES}
+        return Started(False, 0, 0, Directory(empty, none, none), nothing, nothing, reason)
+    memberships, classes = tables.referenced()
+    return Started(
+        adopted=True,
+        # What was cut off in the middle is no revision's state.
+        revision=0 if meta["applying"] else int(meta["revision"]),
+        generation=tables.generation,
+        directory=tables.directory_now(),
+        memberships=memberships,
+        classes=classes,
+    )
 
 
 def others(pins: Pins, current: Path) -> list[Path]:

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from xdpfw.kernel import layouts, libbpf
@@ -23,6 +24,7 @@ FRAGMENTS = ("none", "first", "later")
 _PACKET = layouts.TRACE.fields["packet"][1]  # type: ignore[index]
 SOURCE = slice(_PACKET, _PACKET + 16)
 VERSION = _PACKET + layouts.PACKET.fields["version"][1]  # type: ignore[index]
+HIDDEN = ("source", "destination", "fragment", "cursor", "reserved")
 COUNTERS = ("leaf_counters", "rule_counters")
 _SMALL = Limits(leaves=1, talkers=4)
 
@@ -94,9 +96,36 @@ class Twin:
             made.close()
 
 
+class Twins:
+    """The twin of the program and the tables in force: made when somebody asks, and forgotten when they change."""
+
+    def __init__(self, make: Callable[[], Twin]) -> None:
+        self._make, self._lock = make, threading.Lock()
+        self.twin: Twin | None = None
+
+    def judge(self, frame: bytes, interface_vector: int) -> Judgement:
+        with self._lock:
+            return self._there().judge(frame, interface_vector)
+
+    def judge_all(self, frames: Sequence[bytes], interface_vector: int) -> list[Brief]:
+        with self._lock:
+            return list(self._there().judge_all(frames, interface_vector))
+
+    def _there(self) -> Twin:
+        if self.twin is None:
+            self.twin = self._make()
+        return self.twin
+
+    def close(self) -> None:
+        with self._lock:
+            if self.twin:
+                self.twin.close()
+            self.twin = None
+
+
 def _fields(packet: Any) -> dict[str, Any]:
     """What the parse found. Offsets count from the start of the frame; fields that are not there are 0."""
-    names = [name for name in packet.dtype.names if name not in ("source", "destination", "fragment", "reserved")]
+    names = [name for name in packet.dtype.names if name not in HIDDEN]
     fields: dict[str, Any] = {name: int(packet[name]) for name in names}
     fields["fragment"] = FRAGMENTS[packet["fragment"]]
     for name in ("source", "destination"):

@@ -26,6 +26,7 @@ class Feature(StrEnum):
     MONITORED_RULES = "MONITORED_RULES"
     LIMITS = "LIMITS"
     BANS = "BANS"
+    ESTABLISHED = "ESTABLISHED"
 
 
 Features = frozenset[Feature]

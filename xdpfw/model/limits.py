@@ -19,7 +19,8 @@ class Limits:
     `hosts4`, `hosts6`: exact addresses (of those leaves) per family. `memberships`: distinct combinations of
     sets and expiry times. `talkers`: slots of each interface's talker table on each CPU, a power of two. `vectors`:
     distinct vectors of the rules, two for each class among them (policy/match.py). `limited`: sources that have a token
-    bucket of their own, a power of two from 8 on. `bans`: sources that may be banned at once.
+    bucket of their own, a power of two from 8 on. `bans`: sources that may be banned at once. `flows`:
+    conversations whose answers pass a default of drop.
     """
 
     leaves: int = 2_097_152
@@ -30,3 +31,4 @@ class Limits:
     vectors: int = 16_384
     limited: int = 65_536
     bans: int = 65_536
+    flows: int = 131_072

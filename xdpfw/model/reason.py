@@ -14,7 +14,8 @@ class Verdict(StrEnum):
 class Reason(IntEnum):
     """Append-only: the numbers are those of `enum reason` in bpf/reason.h, compared by a test.
 
-    A row of the policy decided when the reason is RULE; all others are outcomes of the parse or the default.
+    A row of the policy decided when the reason is RULE; all others are outcomes of the parse or the default. The last
+    three say what passed a default of drop: answers to what left, ICMP errors about it, and IGMP and MLD.
     """
 
     DEFAULT = 0
@@ -30,6 +31,9 @@ class Reason(IntEnum):
     SHORT_EXTENSION = 10
     SHORT_TRANSPORT = 11
     BANNED = 12
+    ESTABLISHED = 13
+    RELATED = 14
+    GROUP_MANAGEMENT = 15
 
     @property
     def label(self) -> str:

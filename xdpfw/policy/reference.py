@@ -14,6 +14,7 @@ from xdpfw.model.policy import Policy
 from xdpfw.model.prefix import Address, Prefix
 from xdpfw.model.reason import MAX_REASONS, Reason, Verdict
 from xdpfw.model.rule import MAX_LENGTH, UNTAGGED, AddressMatch, Fragment, Mode, Range, Rule
+from xdpfw.policy.reference_known import Known, excuse
 from xdpfw.policy.reference_parse import ICMP, ICMPV6, Parsed, parse
 from xdpfw.policy.sets import Sets
 
@@ -32,8 +33,10 @@ class Judged:
     watching: Rule | None = None
 
 
-def judge(frame: bytes, sets: Sets, policy: Policy, now: int, interface: str = "") -> Judged:
-    """What becomes of a frame. `now`: wall clock ns, for entries that expire."""
+def judge(
+    frame: bytes, sets: Sets, policy: Policy, now: int, interface: str = "", known: Known | None = None
+) -> Judged:
+    """What becomes of a frame. `now`: wall clock ns, for entries that expire; `known`: what was asked before."""
     parsed = parse(frame)
     packet = Packet(parsed, len(frame), interface, lambda address: names_of(address, sets, now))
     rule = watching = None
@@ -42,12 +45,12 @@ def judge(frame: bytes, sets: Sets, policy: Policy, now: int, interface: str = "
         watching = packet.first(policy, Mode.MONITOR)
         if rule and watching and policy.rules.index(watching) > policy.rules.index(rule):
             watching = None
-    verdict, cause = _decide(parsed, rule, policy)
+    verdict, cause = _decide(parsed, rule, policy, known or Known())
     monitored = verdict is Verdict.DROP and policy.mode is Mode.MONITOR
     return Judged(Verdict.PASS if monitored else verdict, cause, monitored, parsed, rule, watching)
 
 
-def _decide(parsed: Parsed, rule: Rule | None, policy: Policy) -> tuple[Verdict, int]:
+def _decide(parsed: Parsed, rule: Rule | None, policy: Policy, known: Known) -> tuple[Verdict, int]:
     if parsed.settled in (Reason.ARP, Reason.NDP):
         return Verdict.PASS, parsed.settled
     if parsed.settled is Reason.NON_IP:
@@ -59,6 +62,8 @@ def _decide(parsed: Parsed, rule: Rule | None, policy: Policy) -> tuple[Verdict,
         return rule.action.verdict, MAX_REASONS + policy.slots.of[rule.id]
     if parsed.tail is not None:
         return Verdict.DROP, parsed.tail
+    if policy.default is Verdict.DROP and (why := excuse(parsed, known)):
+        return Verdict.PASS, why
     return policy.default, Reason.DEFAULT
 
 

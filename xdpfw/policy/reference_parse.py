@@ -33,7 +33,8 @@ BIG = 65_535
 class Parsed:
     """`settled`: the reason that decides before any row, or None; `tail`: a fault behind the IP header, which decides
     when no row does. `source` is known as soon as the fixed IP header is there in the right version, and is the IPv4
-    address if it is IPv4-mapped. `fragment`: a packet of a fragmented (or atomic-fragment) datagram."""
+    address if it is IPv4-mapped. `fragment`: a packet of a fragmented (or atomic-fragment) datagram. `transport`: what
+    follows the IP headers, as far as the packet goes."""
 
     settled: Reason | None = None
     tail: Reason | None = None
@@ -50,6 +51,8 @@ class Parsed:
     later_fragment: bool = False
     more_fragments: bool = False
     extensions: int = 0
+    hop_limit: int | None = None
+    transport: bytes = b""
 
 
 def parse(frame: bytes) -> Parsed:
@@ -83,6 +86,7 @@ def _ipv4(packet: bytes, found: Parsed) -> Parsed:
         source=ipaddress.IPv4Address(packet[12:16]),
         destination=ipaddress.IPv4Address(packet[16:20]),
         protocol=packet[9],
+        hop_limit=packet[8],
         fragment=bool(more or offset),
         later_fragment=bool(offset),
         more_fragments=bool(more),
@@ -99,31 +103,61 @@ def _ipv6(packet: bytes, found: Parsed) -> Parsed:
         return replace(found, settled=Reason.BAD_IPV6)
     payload_length, next_header, hop_limit = _number(packet[4:6]), packet[6], packet[7]
     payload = packet[40:]
-    found = replace(found, source=_address6(packet[8:24]), destination=_address6(packet[24:40]), protocol=next_header)
+    found = replace(
+        found,
+        source=_address6(packet[8:24]),
+        destination=_address6(packet[24:40]),
+        protocol=next_header,
+        hop_limit=hop_limit,
+    )
     if payload_length > len(payload):
         return replace(found, settled=Reason.BAD_IPV6)
     to_the_end = payload_length == 0 and (next_header == HOP_BY_HOP or len(payload) > BIG)
-    found = _extensions(payload if to_the_end else payload[:payload_length], found)
+    found = _transport(*_extensions(payload if to_the_end else payload[:payload_length], found))
     discovery = found.protocol == ICMPV6 and found.icmp_type in NDP_TYPES
     if discovery and hop_limit == 255 and not found.fragment:
         return replace(found, settled=Reason.NDP)
     return found
 
 
-def _extensions(payload: bytes, found: Parsed) -> Parsed:
+def quoted(octets: bytes) -> Parsed | None:
+    """The packet that an ICMP error quotes (RFC 792, 4443): its IP headers and at least 8 bytes of what follows; None
+    when it is something else. Its lengths are those of the whole packet, which need not be there."""
+    version = octets[0] >> 4 if octets else 0
+    if version == 4:
+        header_length = (octets[0] & 0x0F) * 4
+        if not 20 <= header_length <= len(octets):
+            return None
+        source, destination = (ipaddress.IPv4Address(octets[at : at + 4]) for at in (12, 16))
+        later = bool(_number(octets[6:8]) & 0x1FFF)
+        found = Parsed(
+            source=source, destination=destination, ethertype=IPV4, protocol=octets[9], later_fragment=later
+        )  # fmt: skip
+        payload = octets[header_length:]
+    elif version == 6 and len(octets) >= 40:
+        source6, destination6 = _address6(octets[8:24]), _address6(octets[24:40])
+        found = Parsed(source=source6, destination=destination6, ethertype=IPV6, protocol=octets[6])
+        payload, found = _extensions(octets[40:], found)
+    else:
+        return None
+    return None if found.tail or found.later_fragment or len(payload) < 8 else replace(found, transport=payload)
+
+
+def _extensions(payload: bytes, found: Parsed) -> tuple[bytes, Parsed]:
+    """What follows the extension headers, and what they said."""
     while found.protocol in EXTENSIONS and not found.later_fragment:
         if found.extensions == MAX_EXTENSIONS:
-            return replace(found, tail=Reason.EXTENSION_DEPTH)
+            return payload, replace(found, tail=Reason.EXTENSION_DEPTH)
         length = _extension_length(found.protocol, payload)
         if length is None or length > len(payload):
-            return replace(found, tail=Reason.SHORT_EXTENSION)
+            return payload, replace(found, tail=Reason.SHORT_EXTENSION)
         if found.protocol == FRAGMENT:
             later = bool(_number(payload[2:4]) >> 3)
             more = found.more_fragments or bool(payload[3] & 1)
             found = replace(found, fragment=True, later_fragment=later, more_fragments=more)
         found = replace(found, protocol=payload[0], extensions=found.extensions + 1)
         payload = payload[length:]
-    return _transport(payload, found)
+    return payload, found
 
 
 def _extension_length(protocol: int | None, payload: bytes) -> int | None:
@@ -136,6 +170,9 @@ def _extension_length(protocol: int | None, payload: bytes) -> int | None:
 
 
 def _transport(payload: bytes, found: Parsed) -> Parsed:
+    if found.tail:
+        return found
+    found = replace(found, transport=payload)
     needed = TRANSPORT_BYTES.get(found.protocol or 0)
     if needed is None or found.later_fragment:
         return found

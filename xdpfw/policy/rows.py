@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from xdpfw.model.errors import Fault, InvalidInput
 from xdpfw.model.feature import Feature, Features
 from xdpfw.model.policy import MAX_ROWS, Policy
+from xdpfw.model.reason import Verdict
 from xdpfw.model.rule import AddressMatch, Match, Mode, Rule
 
 WORD = 64
@@ -67,6 +68,7 @@ def features_of(policy: Policy) -> Features:
         Feature.MONITORED_RULES: any(row.rule.mode is Mode.MONITOR for row in rows),
         Feature.LIMITS: any(row.rule.limit for row in rows),
         Feature.BANS: any(row.rule.bans for row in rows),
+        Feature.ESTABLISHED: policy.default is Verdict.DROP,
     }
     return frozenset(feature for feature, wanted in asked.items() if wanted)
 

@@ -131,6 +131,11 @@ class ExplainUseCases(SightUseCases, ProgramUseCases):
         return await asyncio.to_thread(work)
 
 
+EXCUSES = {
+    Reason.ESTABLISHED: "no rule matches and it answers what was sent from here",
+    Reason.RELATED: "no rule matches and it is an error about what was sent from here",
+    Reason.GROUP_MANAGEMENT: "no rule matches and it manages multicast groups of the link",
+}
 NOT_ETHERNET = Brief(False, -1, False, b"")
 
 
@@ -158,7 +163,7 @@ def _because(judged: Judgement, reason: str, rule: str | None, policy: Policy) -
     elif judged.cause == Reason.DEFAULT:
         why = f"no rule matches and the default is {policy.default}"
     else:
-        why = f"of its form: {reason}"
+        why = EXCUSES.get(Reason(judged.cause), f"of its form: {reason}")
     return f"{why}; the policy is in monitor mode, so it passes" if judged.monitored else why
 
 

@@ -72,6 +72,7 @@ class SightUseCases(SetUseCases, RuleUseCases, InterfaceUseCases, BanUseCases):
 
     def _problems(self, interfaces: list[InterfaceView]) -> list[str]:
         waiting = [f"{name}: {why}" for name, why in sorted(self.to_attach.items())]
+        waiting += [f"{name}: {why}" for name, why in sorted(self.interfaces.incomplete.items())]
         return waiting + [
             f"{view.name}: {view.warning}"
             for view in interfaces
