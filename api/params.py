@@ -12,7 +12,7 @@ from pydantic import AfterValidator
 
 from api.trail import author_of
 from xdpfw.model.errors import Fault, InvalidInput
-from xdpfw.model.prefix import Address, Prefix, parse_address
+from xdpfw.model.prefix import Address, InvalidPrefix, Prefix, parse_address
 from xdpfw.model.requests import TalkerQuery, WriteOptions
 from xdpfw.model.texts import duration, origin
 from xdpfw.stats.history import SPAN
@@ -91,15 +91,39 @@ async def _plain_options(
     if_match: Annotated[
         str | None, Header(alias="If-Match", description="Only if the resource still has this ETag, else 412")
     ] = None,
+    ssh: Annotated[
+        str | None,
+        Header(
+            alias="X-SSH-Connection",
+            max_length=200,
+            description="The ssh session that the request comes from, as in SSH_CONNECTION: protected too",
+            examples=["192.0.2.7 50022 198.51.100.1 22"],
+        ),
+    ] = None,
 ) -> WriteOptions:
-    client, state = request.client, request.state
+    client, state, server = request.client, request.state, request.scope["server"]
     return WriteOptions(
         dry_run=dry_run,
         force=force,
         if_match=if_match,
         peer=client.host if client else None,
+        local=server[0] if client else None,
+        port=server[1] if client else None,
+        ssh=None if ssh is None else ssh_ends(ssh),
         author=author_of(request.scope, state.caller, state.request_id),
     )
+
+
+def ssh_ends(text: str) -> tuple[str, str, int]:
+    """Far address, near address and near port. Raises InvalidInput."""
+    words = text.split()
+    try:
+        far, _, near, port = words
+        ends = str(parse_address(far.partition("%")[0])), str(parse_address(near.partition("%")[0])), int(port)
+    except (ValueError, InvalidPrefix):
+        detail = f"{text!r} is not what sshd puts into SSH_CONNECTION: address, port, address, port"
+        raise InvalidInput(detail, [Fault("X-SSH-Connection", detail)]) from None
+    return ends
 
 
 PlainOptions = Annotated[WriteOptions, Depends(_plain_options)]

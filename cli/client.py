@@ -163,7 +163,7 @@ class Client:
         self, method: str, path: str, query: Query | None = None, body: Any = None, etag: str | None = None
     ) -> Answer:
         """A change. `body` is sent as JSON unless it is None."""
-        headers = {"If-Match": etag} if etag else {}
+        headers = self._session() | ({"If-Match": etag} if etag else {})
         data = None
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -181,7 +181,7 @@ class Client:
         method: str = "PUT",
     ) -> Answer:
         """Send a body block by block; without a length it is sent in chunks (RFC 9112, 7.1)."""
-        headers = {"Content-Type": content_type} | ({"If-Match": etag} if etag else {})
+        headers = self._session() | {"Content-Type": content_type} | ({"If-Match": etag} if etag else {})
         if length is not None:
             headers["Content-Length"] = str(length)
         return self._request(method, path, query, blocks, headers)
@@ -256,6 +256,11 @@ class Client:
         if self._socket is not None:
             with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _session(self) -> dict[str, str]:
+        """The ssh session that this runs in, if it ends on the daemon's host: no change should cut it off."""
+        told = os.environ.get("SSH_CONNECTION", "") if self.target.path is not None else ""
+        return {"X-SSH-Connection": told} if len(told.split()) == 4 and told.isprintable() else {}
 
     def _request(
         self,

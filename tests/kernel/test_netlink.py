@@ -15,11 +15,12 @@ import pytest
 
 from lab.waiting import eventually
 from tests.wire import make_pair
-from xdpfw.kernel import bpffs
+from xdpfw.kernel import bpffs, neighbours
 from xdpfw.kernel.adapter import RealKernel
 from xdpfw.kernel.clock import KernelClock
 from xdpfw.kernel.grace import Grace
 from xdpfw.model.errors import KernelError
+from xdpfw.model.interface import Route
 from xdpfw.policy.ops import NEVER
 
 pytestmark = pytest.mark.kernel
@@ -33,21 +34,50 @@ def ip(*words: str) -> None:
 def test_peers_are_gateways_and_established_ssh_connections(kernel: RealKernel) -> None:
     ip("link", "set", "lo", "up")
     Path("/proc/sys/net/ipv6/conf/lo/disable_ipv6").write_text("0")
-    assert kernel.peers() == []
+
+    def peers() -> list[str]:
+        return sorted(each.address for each in kernel.neighbours() if each.role != "resolver")
+
+    assert peers() == []
     make_pair("xf0", "xf1", 1500)
     ip("address", "add", "10.1.0.1/24", "dev", "xf0")
     ip("route", "add", "default", "via", "10.1.0.254")
-    assert kernel.peers() == ["10.1.0.254"]
+    assert peers() == ["10.1.0.254"]
+    [gateway] = [each for each in kernel.neighbours() if each.role == "gateway"]
+    assert gateway.route == kernel.route("10.1.0.254") == Route("xf0", "10.1.0.1")
+    assert kernel.route("192.0.2.7") == Route("xf0", "10.1.0.1") and kernel.route("2001:db8::7") == Route()
     with (
         socket.create_server(("127.0.0.1", 22)) as four,
         socket.create_server(("::1", 22), family=socket.AF_INET6) as six,
         socket.create_connection(four.getsockname()),
         socket.create_connection(six.getsockname()[:2]),
     ):
-        assert kernel.peers() == ["10.1.0.254", "127.0.0.1", "::1"]
-    eventually(lambda: kernel.peers() == ["10.1.0.254"], "closed connections protect nobody")
+        assert peers() == ["10.1.0.254", "127.0.0.1", "::1"]
+        ssh = [each for each in kernel.neighbours() if each.role == "ssh"]
+        assert [(each.route.interface, each.route.local) for each in ssh] == [("lo", "127.0.0.1"), ("lo", "::1")]
+    eventually(lambda: peers() == ["10.1.0.254"], "closed connections protect nobody")
     with socket.create_server(("127.0.0.1", 2222)) as other, socket.create_connection(other.getsockname()):
-        assert kernel.peers() == ["10.1.0.254"]
+        assert peers() == ["10.1.0.254"]
+
+
+@pytest.mark.parametrize(
+    ("text", "servers"),
+    [
+        ("nameserver 192.0.2.53\nnameserver 2001:db8::53\noptions edns0\n", ["192.0.2.53", "2001:db8::53"]),
+        ("# nameserver 192.0.2.1\nnameserver\nnameserver x.example\n nameserver fe80::1%eth0\n", ["fe80::1%eth0"]),
+        ("nameserver 127.0.0.53\n", ["198.51.100.53"]),
+        ("", ["198.51.100.53"]),
+    ],
+)
+def test_name_servers_are_those_of_resolv_conf_or_of_the_resolver_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, servers: list[str]
+) -> None:
+    (tmp_path / "1").write_text(text)
+    (tmp_path / "2").write_text("nameserver 198.51.100.53\n")
+    monkeypatch.setattr(neighbours, "RESOLVERS", (tmp_path / "1", tmp_path / "2", tmp_path / "absent"))
+    assert neighbours.name_servers() == servers
+    monkeypatch.setattr(neighbours, "RESOLVERS", (tmp_path / "absent",))
+    assert neighbours.name_servers() == []
 
 
 @pytest.mark.usefixtures("namespace")

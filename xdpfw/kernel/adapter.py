@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xdpfw.kernel import attach as attaching
-from xdpfw.kernel import capabilities, closed, machine, netlink, takeover
+from xdpfw.kernel import capabilities, closed, machine, neighbours, netlink, takeover
 from xdpfw.kernel.apply import Applier
 from xdpfw.kernel.bpffs import DEFAULT, Pins, remove_tree
 from xdpfw.kernel.clock import KernelClock
@@ -42,7 +42,7 @@ from xdpfw.kernel.tables import Tables
 from xdpfw.kernel.twin import Twin, Twins
 from xdpfw.model.errors import MapFull, NotFound, XdpfwError
 from xdpfw.model.feature import Feature, Features
-from xdpfw.model.interface import Attachment, AttachMode, ForeignProgram, Link
+from xdpfw.model.interface import Attachment, AttachMode, ForeignProgram, Link, Neighbour, Route
 from xdpfw.model.limits import Limits
 from xdpfw.model.prefix import Prefix
 from xdpfw.policy.ops import Ids, Op
@@ -379,5 +379,8 @@ class RealKernel:
     def program_facts(self, name: str, seconds: float = 0.0) -> ProgramFacts:
         return program_facts(self._counting(name), self.tables, self.program, seconds)
 
-    def peers(self) -> list[str]:
-        return sorted({*netlink.ssh_peers(), *netlink.gateways()})
+    def neighbours(self) -> list[Neighbour]:
+        return neighbours.found()
+
+    def route(self, address: str) -> Route:
+        return neighbours.route(address)

@@ -23,6 +23,7 @@ import numpy.typing as npt
 from xdpfw.kernel.fake_bans import FakeBans
 from xdpfw.kernel.fake_events import FakeEvents
 from xdpfw.kernel.fake_judge import brief, judge
+from xdpfw.kernel.fake_neighbours import FakeNeighbours
 from xdpfw.kernel.fake_rules import FakeRules
 from xdpfw.kernel.fake_tables import Tables, Talker, as_ids, directory_of, packed_keys, talker_table
 from xdpfw.kernel.port import (
@@ -62,7 +63,7 @@ def fake_link(name: str, index: int = 2, *, mtu: int = 1500, driver: str = "veth
     return Link(name, index, f"02:00:00:00:00:{index:02x}", mtu, driver, True, None)
 
 
-class FakeKernel(FakeEvents):
+class FakeKernel(FakeNeighbours, FakeEvents):
     """`operations` lists every op performed; `map_operations` counts them: one per key inserted or deleted,
     one for any other op, however many records it writes. `graces` counts waits."""
 
@@ -72,7 +73,8 @@ class FakeKernel(FakeEvents):
         limits: Limits | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
-        super().__init__()
+        FakeNeighbours.__init__(self)
+        FakeEvents.__init__(self)
         self.links: dict[str, Link] = {link.name: link for link in links}
         self.limits = limits or Limits()
         self.clock = clock
@@ -84,7 +86,6 @@ class FakeKernel(FakeEvents):
         self.foreign: dict[str, ForeignProgram] = {}
         self.native_refused: dict[str, str] = {}
         self.unmended: dict[str, str] = {}
-        self.peer_addresses: list[str] = []
         self.leaf_counts: dict[int, list[int]] = {}
         self.rule_counts = np.zeros((MAX_SLOTS, 2), np.uint64)
         self.features_used: Features = frozenset()
@@ -394,6 +395,3 @@ class FakeKernel(FakeEvents):
         asked = tuple(sorted(feature.value.lower() for feature in self.features_used))
         attached = self._attached[name].program_id
         return ProgramFacts(attached, "fake", "0" * 16, 0, 0, 0, 0, "", asked, (), seconds, runs)
-
-    def peers(self) -> list[str]:
-        return list(self.peer_addresses)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Interfaces, their changes, gateways and ssh peers, over netlink.
+"""Interfaces and their changes, over netlink.
 
 pyroute2's blocking calls run an event loop of their own: never call them on a thread that runs one already.
 """
@@ -12,8 +12,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from pyroute2 import DiagSocket, IPRoute
-from pyroute2.netlink.diag import SS_ESTABLISHED
+from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from xdpfw.kernel import ethtool
@@ -21,7 +20,6 @@ from xdpfw.model.errors import KernelError
 from xdpfw.model.interface import AttachMode, Link
 
 _UP = 1
-_SSH_PORT = 22
 _RTMGRP_LINK, _RTMGRP_TC = 1, 8
 _RECEIVE_BYTES = 1 << 16
 _COALESCE_SECONDS = 0.05
@@ -81,33 +79,6 @@ def _programs(xdp: Any) -> tuple[int | None, int | None, int | None]:
     generic = xdp.get_attr("IFLA_XDP_SKB_PROG_ID")
     offloaded = xdp.get_attr("IFLA_XDP_HW_PROG_ID")
     return native, generic, native or generic or offloaded
-
-
-def gateways() -> list[str]:
-    """Next hops of the default routes, both families."""
-    try:
-        with IPRoute() as netlink:
-            routes = list(netlink.get_default_routes())
-    except (NetlinkError, OSError) as error:
-        raise KernelError(f"cannot read the routes: {error}") from error
-    found = {gateway for route in routes if (gateway := route.get_attr("RTA_GATEWAY"))}
-    return sorted(found)
-
-
-def ssh_peers() -> list[str]:
-    """Remote addresses of established TCP connections to this host's port 22."""
-    found: set[str] = set()
-    try:
-        with DiagSocket() as diag:
-            for family in (socket.AF_INET, socket.AF_INET6):
-                found.update(
-                    entry["idiag_dst"]
-                    for entry in diag.get_sock_stats(family=family, states=1 << SS_ESTABLISHED)
-                    if entry["idiag_sport"] == _SSH_PORT
-                )
-    except (NetlinkError, OSError) as error:
-        raise KernelError(f"cannot list the connections: {error}") from error
-    return sorted(found)
 
 
 async def changes() -> AsyncIterator[None]:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xdpfw.model.feature import Features
-from xdpfw.model.interface import Attachment, AttachMode, ForeignProgram, Link
+from xdpfw.model.interface import Attachment, AttachMode, ForeignProgram, Link, Neighbour, Route
 from xdpfw.model.prefix import Family
 from xdpfw.policy.ops import Ids, Keys, Op
 
@@ -369,5 +369,8 @@ class Kernel(Protocol):
         """The program on an interface. With `seconds`, its runs are counted for so long, which costs every program on
         this host some nanoseconds a run meanwhile. Raises NotFound unless attached."""
 
-    def peers(self) -> list[str]:
-        """Addresses of established ssh peers of this host (sock_diag, local port 22) and default gateways."""
+    def neighbours(self) -> list[Neighbour]:
+        """Established ssh peers of this host (sock_diag, local port 22), default gateways, configured name servers."""
+
+    def route(self, address: str) -> Route:
+        """How packets to an address leave, which is how its packets arrive unless somebody has routed otherwise."""

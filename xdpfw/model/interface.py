@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 
 class AttachMode(StrEnum):
@@ -62,3 +63,20 @@ class Epoch:
 
     since: int
     totals: tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`interface` and `local`, this host's address on the way: None where there is no way."""
+
+    interface: str | None = None
+    local: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """Somebody whom this host depends on."""
+
+    address: str
+    role: Literal["ssh", "gateway", "resolver"]
+    route: Route = Route()

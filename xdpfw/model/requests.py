@@ -12,13 +12,18 @@ from xdpfw.model.prefix import Family, Prefix
 
 @dataclass(frozen=True, slots=True)
 class WriteOptions:
-    """`force` overrides guards, never validation nor a foreign program. `peer`: the client's IP address, if any.
-    `confirm_within`: seconds after which the change is taken back unless somebody confirms it. `author`: who asks."""
+    """`force` overrides guards, never validation nor a foreign program. `peer`: the client's IP address, if any, and
+    which address and port of this host it called (`local`, `port`). `ssh`: the far end of the ssh session that it comes
+    from, if it says so, and the near end's address and port. `confirm_within`: seconds after which the change is taken
+    back unless somebody confirms it. `author`: who asks."""
 
     dry_run: bool = False
     force: bool = False
     if_match: str | None = None
     peer: str | None = None
+    local: str | None = None
+    port: int | None = None
+    ssh: tuple[str, str, int] | None = None
     confirm_within: int | None = None
     author: Author = DAEMON
 

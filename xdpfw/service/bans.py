@@ -77,10 +77,10 @@ class BanUseCases(Changes):
     def warn_of_bans(self) -> list[str]:
         """What somebody should know. Blocks for some milliseconds."""
         warnings = [
-            f"{ban.prefix} is banned by {ban.claims[0].origin}, and {role} is in it: `xdpfw unban {ban.prefix}`,"
+            f"{ban.prefix} is banned by {ban.claims[0].origin}, and {target.role} is in it: `xdpfw unban {ban.prefix}`,"
             " and put what must not be banned into the set allow"
-            for prefix, role in self.guards.protected()
-            for _, ban in self.bans.sets.matches(ipaddress.ip_address(prefix.address))[:1]
+            for target in self.guards.targets(WriteOptions(), fresh=False)
+            for _, ban in self.bans.sets.matches(ipaddress.ip_address(target.where.address))[:1]
         ]
         if self.bans.refused_lately:
             warnings.append(

@@ -23,6 +23,7 @@ from xdpfw.policy.differences import (
     policy_differences,
     set_differences,
 )
+from xdpfw.policy.probes import Situation, Touched
 from xdpfw.policy.sets import Edit
 from xdpfw.service.core import Core
 from xdpfw.service.locks import meeting
@@ -88,6 +89,21 @@ class Changes(Core):
             raise Conflict(f"one change at a time can wait for confirmation, and {self.told(pending)}")
         if met := meeting(pending.parts, parts):
             raise Conflict(f"{met} was changed by what is not confirmed yet: {self.told(pending)}")
+
+    def guard(self, draft: Draft, opts: WriteOptions, what: str) -> None:
+        """Raises Guarded when the draft would lock somebody out. `what`: the change, for people."""
+        if opts.force or not draft.changed:
+            return
+        state, now = self.state, {*self.interfaces.attached, *self.interfaces.desired}
+        then = (now | draft.interfaces.keys()) - {name for name, mode in draft.interfaces.items() if mode is None}
+        nowhere = {""}  # nothing is filtered yet: looked at all the same, as if on an interface that no rule names
+        before = Situation(state.sets, state.policy, frozenset(now or nowhere))
+        after = Situation(
+            draft.edit.sets if draft.edit else state.sets, draft.policy or state.policy, frozenset(then or nowhere)
+        )
+        entries_alone = draft.edit and not (draft.policy or draft.interfaces)
+        touched = Touched(draft.edit.touched) if draft.edit and entries_alone else None
+        self.guards.check(before, after, opts, what, touched)
 
     def told(self, pending: Pending) -> str:
         left = max(0, -(-self.time_left(pending) // SECOND))

@@ -286,7 +286,7 @@ class EntryUseCases(Changes):
             refusal = shrunk(edit, sum(before.count(name).values()))
         if refusal:
             raise Guarded(refusal)
-        self.guards.check_lockout((before, policy), (edit.sets, policy), opts.peer, f"this change of set {name}")
+        self.guard(Draft((), edit=edit), opts, f"this change of set {name}")
 
     def _answer(self, name: str, edit: Edit, opts: WriteOptions, about: Sequence[Prefix] | None) -> EntriesWritten:
         effect = self._effect(name, edit, about)

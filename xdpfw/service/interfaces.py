@@ -41,13 +41,10 @@ class InterfaceUseCases(Changes):
 
     def _attach(self, name: str, mode: AttachMode, opts: WriteOptions, *, fresh: bool) -> bool:
         changed = self.interfaces.check_attach(name, mode, force=opts.force)
-        if changed and not opts.force:
-            after = (self.state.sets, self.state.policy)
-            before = after if self.interfaces.attached else None
-            self.guards.check_lockout(before, after, opts.peer, f"attaching {name} with the present policy", fresh=True)
         draft = _draft(name)
         if changed:
             draft = replace(draft, interfaces={name: mode}, status=201 if fresh else 200)
+            self.guard(draft, opts, f"attaching {name} with the present policy")
         return self.enforce(draft, opts)
 
     async def want(self, name: str, mode: AttachMode) -> None:

@@ -78,9 +78,10 @@ class PolicyUseCases(Changes):
             draft = Draft((part,), status=status)
             if new != old:
                 self.check_free(_sets_named(new), opts)
-                if not opts.force:
-                    self._guard(old, new, opts, what)
                 draft = replace(draft, resources=changed_resources(old, new), policy=new, history=True)
+                if not opts.force:
+                    keeps_own_rules(old, new, what)
+                self.guard(draft, opts, what)
             changed = self.enforce(draft, opts)
             return new if opts.dry_run else self.state.policy, changed
 
@@ -92,13 +93,13 @@ class PolicyUseCases(Changes):
             policy, changed = await self.writer.call(work)
             return policy, self.written(changed, opts)
 
-    def _guard(self, old: Policy, new: Policy, opts: WriteOptions, what: str) -> None:
-        sets = self.state.sets
-        gone = [id for id in (ALLOW, BLOCK) if old.rule(id) and not new.rule(id)]
-        if gone:
-            named = " and ".join(gone)
-            raise Guarded(f"{what} would take out rule {named}: what is in set {named} would not matter any more")
-        self.guards.check_lockout((sets, old), (sets, new), opts.peer, what, fresh=True)
+
+def keeps_own_rules(old: Policy, new: Policy, what: str) -> None:
+    """Raises Guarded when `allow` or `block` goes. `what`: the change, for people."""
+    gone = [id for id in (ALLOW, BLOCK) if old.rule(id) and not new.rule(id)]
+    if gone:
+        named = " and ".join(gone)
+        raise Guarded(f"{what} would take out rule {named}: what is in set {named} would not matter any more")
 
 
 def check_rules(rules: Sequence[Rule], sets: Sets) -> None:

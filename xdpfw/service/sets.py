@@ -67,7 +67,9 @@ class SetUseCases(Changes):
             if self.pending and name in self.pending.needed:
                 raise Conflict(f"set {name} is used by rules that may come back: {self.told(self.pending)}")
             self.check_free(draft.parts, opts)
-            return state.sets.drop(name)
+            edit = state.sets.drop(name)
+            self.guard(replace(draft, edit=edit), opts, f"deleting set {name}")
+            return edit
 
         if opts.dry_run:
             make(self.state)

@@ -50,6 +50,17 @@ def test_tcp_sends_the_token_and_a_base_path(monkeypatch: pytest.MonkeyPatch, ca
     assert b"\r\nAuthorization: Bearer s3cret\r\n" in got[0]
 
 
+@pytest.mark.parametrize(("told", "sent"), [("192.0.2.7 50022 198.51.100.1 22", True), ("", False), ("odd", False)])
+def test_the_ssh_session_is_told_with_every_change(
+    monkeypatch: pytest.MonkeyPatch, call: Call, daemon: Canned, told: str, sent: bool
+) -> None:
+    monkeypatch.setenv("SSH_CONNECTION", told)
+    call("block", "192.0.2.1")
+    call("policy")
+    headers = [asked.headers.get("X-SSH-Connection") for asked in daemon.asked]
+    assert headers == [told if sent else None, None]
+
+
 def test_a_daemon_that_does_not_answer_in_time_is_5(call: Call, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "mute"))
