@@ -93,6 +93,4 @@ static __always_inline void account(const struct packet *packet, const struct de
 		count_monitored(packet, decision, cpu);
 	if (decision->leaf)
 		count_leaf(packet, decision, cpu);
-	if (packet->version)
-		count_talker(packet, decision, cpu);
 }

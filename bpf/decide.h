@@ -29,7 +29,8 @@ struct scratch {
 	struct packet packet;
 	struct decision decision;
 	struct matched found;
-	__u64 reserved;
+	__u32 talker_way; /* the slot of the source in its bucket, or NO_WAY (talkers.h) */
+	__u32 reserved;
 };
 _Static_assert(sizeof(struct scratch) == 128, "struct scratch is two cache lines");
 

@@ -7,7 +7,8 @@
  *
  * Shared by all interfaces: control, hosts, tries, leaf, membership, policy, vector, value_vector, literals, row, limits
  * and bans with what belongs to them, and the counters of leaves and rules. One of its own for each interface: config,
- * interface, tally, talkers.
+ * interface, tally, talkers and their tags
+ * with their tags.
  */
 #pragma once
 
@@ -246,7 +247,7 @@ _Static_assert(sizeof(struct tally) == 64, "struct tally");
 struct talker {
 	union address address;
 	__u16 epoch; /* 0: empty */
-	__u16 heat;
+	__u16 reserved;
 	__u32 sequence;
 	__u32 since;
 	__u32 last_seen;
@@ -260,8 +261,19 @@ _Static_assert(sizeof(struct talker) == 64, "struct talker");
 #define TALKER_WAYS 4
 
 struct talker_bucket {
-	struct talker way[TALKER_WAYS];
+	struct talker way[TALKER_WAYS + 1]; /* the last is where evicted counts spill */
 };
+
+/* Which of a bucket's ways may be an address's, and how hot they are. Of another epoch, all ways are empty. */
+struct talker_tags {
+	__u64 tags;  /* 16 bits for each way: of the hash of its address, never 0 */
+	__u32 heats; /* 8 bits for each way: bit 7 says that its counts are worth keeping, the others are its heat */
+	__u16 epoch;
+	__u16 turns; /* counts newcomers, and slots that change hands */
+};
+_Static_assert(sizeof(struct talker_tags) == 16, "struct talker_tags");
+
+#define TAG_OF(hash) ((hash) >> 48 | 1)
 
 BPF_TABLE("array", __u32, struct control, control, 1);
 BPF_TABLE("hash", __be32, __u32, hosts4, 1);
@@ -289,3 +301,4 @@ BPF_TABLE("array", __u32, struct leaf_counter, leaf_counters, 1);
 BPF_TABLE("array", __u32, struct config, config, 1);
 BPF_TABLE("array", __u32, struct tally, tally, 1);
 BPF_TABLE("array", __u32, struct talker_bucket, talkers, 1);
+BPF_TABLE("array", __u32, struct talker_tags, talker_tags, 1);

@@ -142,8 +142,12 @@ def test_epochs_wrap_without_becoming_empty(bench: Bench) -> None:
     assert len(bench.talkers()) == 1
 
 
-def spoofed(number: int) -> bytes:
-    return frame(f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}")
+LONG = 1400
+"""Of newcomers with short frames only some may challenge those who are there."""
+
+
+def spoofed(number: int, size: int = 0) -> bytes:
+    return frame(f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}", size)
 
 
 @pytest.fixture
@@ -202,12 +206,61 @@ def test_maps_that_were_closed_have_no_talkers(kernel: RealKernel) -> None:
         bench.table()
 
 
+@pytest.mark.usefixtures("one_cpu")
+def test_evicted_counts_spill_and_are_kept(kernel: RealKernel) -> None:
+    """One bucket of four ways and five talkers."""
+    bench = Bench(kernel, replace(SMALL, talkers=4))
+    sources = [f"198.51.100.{n}" for n in range(5)]
+    for source in sources[:4]:
+        bench.run(frame(source), 100)
+    bench.run(frame(sources[4], LONG), 150)
+    found, table = counts(bench), bench.table()
+    assert {source: found[source][0] for source in sources[:4]} == dict.fromkeys(sources[:4], 100)
+    assert 0 < found[sources[4]][0] < 150
+    spilled = table.rows(
+        np.flatnonzero(table.tenure.reshape(table.shape)[:, :, -1]) * table.shape[2] + table.shape[2] - 1
+    )
+    (evicted,) = {address(row) for row in spilled}
+    assert evicted in sources[:4]
+    bench.run(frame(evicted, LONG), 400)
+    assert 400 < counts(bench)[evicted][0] <= 500
+    bench.close()
+
+
+def test_counts_that_move_to_another_slot_are_never_seen_twice(kernel: RealKernel) -> None:
+    """One bucket on each CPU, in which everybody is soon evicted, while somebody reads."""
+    bench, stop = Bench(kernel, replace(SMALL, talkers=4)), threading.Event()
+    sent: dict[str, int] = {}
+
+    def traffic() -> None:
+        number = 0
+        while not stop.is_set():
+            source = f"198.51.100.{number % 7}"
+            sent[source] = sent.get(source, 0) + 40
+            bench.run(frame(source, LONG), 40)
+            number += 1
+
+    sender = threading.Thread(target=traffic)
+    sender.start()
+    try:
+        for _ in range(400):
+            found = counts(bench)
+            tally = int(bench.tally()[:, 0].sum())
+            assert sum(row[0] for row in found.values()) <= tally
+            assert all(found[source][0] <= count for source, count in list(sent.items()) if source in found)
+    finally:
+        stop.set()
+        sender.join()
+    assert len(sent) == 7
+    bench.close()
+
+
 def test_a_slot_with_a_new_tenant_says_so(kernel: RealKernel) -> None:
     """One bucket on each CPU: every newcomer takes somebody's slot, within one tick of the clock as well."""
     bench = Bench(kernel, replace(SMALL, talkers=4))
     seen: dict[tuple[int, int], str] = {}
     for number in range(500):
-        bench.run(spoofed(number))
+        bench.run(spoofed(number, LONG))
         table = bench.table()
         for slot in np.flatnonzero(table.tenure):
             [talker] = table.rows(np.array([slot]))
@@ -225,7 +278,7 @@ def test_talkers_who_fell_silent_make_room(kernel: RealKernel) -> None:
     with bench.own.maps["talkers"].mapped() as live:
         live["way"]["last_seen"] -= 10_000
     for _ in range(4 * 16):
-        bench.run(frame("192.0.2.1"))
+        bench.run(frame("192.0.2.1", LONG))
         if "192.0.2.1" in counts(bench):
             break
     assert "192.0.2.1" in counts(bench)

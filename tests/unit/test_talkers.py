@@ -116,6 +116,13 @@ def test_deltas_start_at_zero_when_a_slot_changed_hands():
     assert not np.any(stats.deltas(emptied, before.tenure, before.counts))
 
 
+def test_what_spilled_was_counted_elsewhere_before():
+    before = table_of([[("192.0.2.1", 1, 5, (10, 100, 0, 0)), ("192.0.2.2", 1, 5, (7, 70, 0, 0))]])
+    now = replace(table_of([[("192.0.2.9", 2, 5, (1, 10, 0, 0)), ("192.0.2.2", 1, 5, (17, 170, 0, 0))]]), spilled=1)
+    now.tenure[0] = 9
+    assert np.stack(stats.deltas(now, before.tenure, before.counts), 1).tolist() == [[1, 10, 0, 0], [0, 0, 0, 0]]
+
+
 @given(slots, st.sampled_from(["bytes", "packets", "bps", "pps"]), st.sampled_from(["total", "passed", "dropped"]),
        st.booleans(), st.integers(1, 25))  # fmt: skip
 def test_ranking_is_the_head_of_the_sorted_list(table, sort, of, descending, limit):

@@ -120,7 +120,7 @@ SLOT = np.dtype(
     [
         ("address", "u1", 16),
         ("epoch", "u2"),
-        ("heat", "u2"),
+        ("reserved", "u2"),
         ("sequence", "u4"),
         ("since", "u4"),
         ("last_seen", "u4"),
@@ -131,7 +131,8 @@ SLOT = np.dtype(
     ]
 )
 TALKER_WAYS = 4
-BUCKET = np.dtype([("way", SLOT, TALKER_WAYS)])
+BUCKET = np.dtype([("way", SLOT, TALKER_WAYS + 1)])
+TALKER_TAGS = np.dtype([("tags", "u8"), ("heats", "u4"), ("epoch", "u2"), ("turns", "u2")])
 
 DECISION = np.dtype(
     [
@@ -233,7 +234,9 @@ FLOW_KEY = np.dtype(
 FLOW = np.dtype([("deadline", "u8"), ("state", "u4"), ("reserved", "u4")])
 ASKED = np.dtype([("packet", PACKET), ("key", FLOW_KEY), ("tuple", "u1", 36), ("reserved", "u4", 11)])
 TRACE = np.dtype([("decision", DECISION), ("packet", PACKET)])
-SCRATCH = np.dtype([("packet", PACKET), ("decision", DECISION), ("row", "u4"), ("monitored", "u4"), ("reserved", "u8")])
+SCRATCH = np.dtype(
+    [("packet", PACKET), ("decision", DECISION), ("rows", "u4", 2), ("talker_way", "u4"), ("reserved", "u4")]
+)
 
 META = np.dtype(
     [
@@ -279,6 +282,8 @@ C_STRUCTS = {
     "struct config": CONFIG,
     "struct tally": TALLY,
     "struct talker": SLOT,
+    "struct talker_bucket": BUCKET,
+    "struct talker_tags": TALKER_TAGS,
     "struct line": PAGE_LINE,
     "struct line6": LINE6,
     "struct root": ROOT,

@@ -97,8 +97,9 @@ def leaf_ids(limits: Limits) -> int:
 
 def talker_buckets(limits: Limits, cpus: int) -> int:
     """Buckets on each CPU: a power of two within the limit and the budget."""
-    slots = min(limits.talkers, TALKER_BYTES // (layouts.SLOT.itemsize * cpus))
-    return 1 << max(0, (slots // layouts.TALKER_WAYS).bit_length() - 1)
+    size = layouts.BUCKET.itemsize + layouts.TALKER_TAGS.itemsize
+    buckets = min(limits.talkers // layouts.TALKER_WAYS, TALKER_BYTES // (size * cpus))
+    return 1 << max(0, buckets.bit_length() - 1)
 
 
 def event_slots(cpus: int) -> int:
@@ -160,6 +161,7 @@ def interface_specs(limits: Limits, cpus: int) -> list[MapSpec]:
         MapSpec("interface", ARRAY, INDEX, layouts.INTERFACE, 1),
         MapSpec("tally", ARRAY, INDEX, layouts.TALLY, cpus * CAUSES),
         MapSpec("talkers", ARRAY, INDEX, layouts.BUCKET, buckets, "talkers"),
+        MapSpec("talker_tags", ARRAY, INDEX, layouts.TALKER_TAGS, buckets, "talkers"),
     ]
 
 

@@ -6,24 +6,25 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from xdpfw.kernel.layouts import TALKER_WAYS
+from xdpfw.kernel.layouts import BUCKET
 from xdpfw.kernel.maps import View
 from xdpfw.kernel.port import TALLY_COLUMNS, TalkerTable, Wall
 
-_CHUNK = 16384
-"""Slots that are copied at a time: a megabyte, so that the columns are taken from the cache."""
+_SLOTS = BUCKET["way"].shape[0]
+_CHUNK = 3072 * _SLOTS
+"""Slots that are copied at a time, of whole buckets: a megabyte, so that the columns are taken from the cache."""
 _TORN_RETRIES = 3
 
 
 def copy_talkers(buckets: View, cpus: int, epoch: int, wall: Wall) -> TalkerTable:
-    """`buckets`: (n,) BUCKET. A slot that changed hands while it was copied is read again, and at last left out."""
+    """`buckets`: (n,) BUCKET. A slot that changed hands while it was copied is read again, and at last left out. Its
+    whole bucket is read again, because what a talker counted may have moved to another slot there."""
     live = buckets["way"].reshape(-1)
-    table = TalkerTable.blank((cpus, len(buckets) // cpus, TALKER_WAYS), wall)
+    table = TalkerTable.blank((cpus, len(buckets) // cpus, _SLOTS), wall, spilled=1)
     torn = [_copy(table, live, slice(begin, begin + _CHUNK), epoch) for begin in range(0, len(live), _CHUNK)]
-    again = np.concatenate([np.empty(0, np.intp), *torn])
     for _ in range(_TORN_RETRIES):
-        torn = [_copy(table, live, slice(slot, slot + 1), epoch) for slot in again.tolist()]
-        again = np.concatenate([np.empty(0, np.intp), *torn])
+        again = np.unique(np.concatenate([np.empty(0, np.intp), *torn]) // _SLOTS) * _SLOTS
+        torn = [_copy(table, live, slice(first, first + _SLOTS), epoch) for first in again.tolist()]
     return table
 
 

@@ -161,11 +161,15 @@ def _share(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDA
 
 def deltas(table: TalkerTable, tenure: npt.NDArray[np.uint32], counts: Columns) -> list[Counts]:
     """What each slot counted since an earlier reading, which found `tenure` and `counts` there. A slot that was given
-    to another talker since starts at 0."""
+    to another talker since starts at 0. What spilled counted before, elsewhere."""
     same = tenure == table.tenure
     if not same.all():
         counts = [column * same for column in counts]
-    return [now - np.minimum(before, now) for now, before in zip(table.counts, counts, strict=True)]
+    counted = [now - np.minimum(before, now) for now, before in zip(table.counts, counts, strict=True)]
+    if table.spilled:
+        for column in counted:
+            column.reshape(table.shape)[:, :, -table.spilled :] = 0
+    return counted
 
 
 def _starts(numbers: Counts) -> Indexes:
