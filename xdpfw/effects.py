@@ -53,7 +53,8 @@ class Outcome:
 
     def __str__(self) -> str:
         if self.rule is None:
-            return f"no rule matches and the default is {self.verdict}"
+            answers = ", which only answers pass" if self.verdict is Verdict.DROP else ""
+            return f"no rule matches and the default is {self.verdict}{answers}"
         some = "may match" if self.conditional else "matches"
         return f"rule {self.rule.id} {some}: {self.place}"
 

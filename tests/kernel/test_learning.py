@@ -21,8 +21,9 @@ from tests.random_frames import frames
 from tests.wire import make_pair
 from xdpfw.kernel import libbpf
 from xdpfw.kernel.adapter import RealKernel
+from xdpfw.kernel.learner import Learner
 from xdpfw.kernel.offline import detach as detach_offline
-from xdpfw.model.errors import Conflict
+from xdpfw.model.errors import Conflict, KernelError
 from xdpfw.model.feature import Feature
 from xdpfw.model.interface import AttachMode
 from xdpfw.model.limits import Limits
@@ -292,6 +293,25 @@ def test_an_ingress_qdisc_is_left_alone_and_told_of(host: Host, wire: str) -> No
     assert filters(wire, "ingress") == []
     assert "ingress qdisc" in kernel.mend()[wire]
     tc("qdisc", "del", "dev", wire, "ingress")
+    assert kernel.mend() == {}
+    assert len(filters(wire)) == 1
+
+
+def test_a_program_that_cannot_be_loaded_is_no_reason_not_to_filter(
+    host: Host, wire: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise KernelError("the verifier is in no mood")
+
+    kernel = passing(host)
+    kernel.attach(wire, AttachMode.NATIVE)
+    monkeypatch.setattr(Learner, "_make", refuse)
+    with pytest.raises(KernelError, match="no mood"):
+        kernel.prepare(FEATURES)
+    kernel.use(FEATURES)
+    assert kernel.mend() == {wire: "the verifier is in no mood"}
+    assert [each.name for each in kernel.attachments()] == [wire]
+    monkeypatch.undo()
     assert kernel.mend() == {}
     assert len(filters(wire)) == 1
 

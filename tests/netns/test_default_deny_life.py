@@ -164,6 +164,31 @@ def test_who_was_let_in_stays_in_and_nobody_else(denied: Denied, family: Family)
                     late.connect((gateway, port))
 
 
+@pytest.mark.parametrize("place", ["host", "behind"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_rule_for_the_first_packet_of_a_connection_is_enough(denied: Denied, place: str, family: Family) -> None:
+    kind = socket.AF_INET if family == 4 else socket.AF_INET6
+    space, address = denied.at(place), denied.address(place, family)
+    with (
+        space.socket(kind, socket.SOCK_STREAM) as server,
+        denied.world.space.socket(kind, socket.SOCK_STREAM) as caller,
+    ):
+        server.bind((address, 0))
+        server.listen()
+        port = server.getsockname()[1]
+        match = {"protocol": "tcp", "tcp_flags": "syn,ack/syn", "destination_ports": [port]}
+        denied.daemon.rest.must("PUT", "rules/first", {"match": match, "action": "pass"})
+        caller.settimeout(5)
+        caller.connect((address, port))
+        accepted, _ = server.accept()
+        with accepted:
+            accepted.settimeout(5)
+            for here, there in ((caller, accepted), (accepted, caller)):
+                here.sendall(b"hello")
+                assert there.recv(16) == b"hello"
+        denied.daemon.rest.must("DELETE", "rules/first")
+
+
 def test_a_blocked_server_is_not_heard_though_asked(denied: Denied) -> None:
     denied.daemon.rest.must("PUT", f"sets/block/entries/{denied.target(4)}?force=true", {})
     with pytest.raises(subprocess.CalledProcessError):

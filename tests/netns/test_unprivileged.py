@@ -106,6 +106,10 @@ def test_it_filters_is_killed_and_adopts(place: Place) -> None:
     expect(blocked, reached=True)
     daemon.rest.must("DELETE", "interfaces/lan1")
     daemon.rest.must("PUT", "interfaces/lan1", {"mode": "generic"})
+    daemon.rest.must("PATCH", "policy?force=true", {"default": "drop"})
+    assert not any(reach(blocked).values())
+    place.network.firewall.run("ping", "-n", "-c", "1", "-W", "2", blocked.address4)
+    assert daemon.rest.get("status")["problems"] == []
     assert daemon.stop() == 0
 
 

@@ -377,7 +377,7 @@ class RealKernel:
         return self._instances.vector_of(interface, self.tables.generation)
 
     def program_facts(self, name: str, seconds: float = 0.0) -> ProgramFacts:
-        return program_facts(self._counting(name), self.tables, self.program, seconds)
+        return program_facts(self._counting(name), self.tables, self._learner, self.program, seconds)
 
     def neighbours(self) -> list[Neighbour]:
         return neighbours.found()

@@ -10,16 +10,19 @@ from pathlib import Path
 
 from xdpfw.kernel import libbpf
 from xdpfw.kernel.instance import Instance
-from xdpfw.kernel.maps import ARRAY, HASH, LPM_TRIE, Map
+from xdpfw.kernel.learner import Learner
+from xdpfw.kernel.maps import ARRAY, ARRAY_OF_MAPS, HASH, LPM_TRIE, LRU_HASH, Map
 from xdpfw.kernel.port import MapFacts, ProgramFacts
 from xdpfw.kernel.program import PacketProgram
 from xdpfw.kernel.tables import Tables
 from xdpfw.model.errors import NotFound
 
-TYPES = {HASH: "hash", ARRAY: "array", LPM_TRIE: "lpm_trie"}
+TYPES = {HASH: "hash", ARRAY: "array", LRU_HASH: "lru_hash", LPM_TRIE: "lpm_trie", ARRAY_OF_MAPS: "array_of_maps"}
 
 
-def program_facts(instance: Instance, tables: Tables, program: PacketProgram, seconds: float) -> ProgramFacts:
+def program_facts(
+    instance: Instance, tables: Tables, learner: Learner, program: PacketProgram, seconds: float
+) -> ProgramFacts:
     """Raises NotFound when nothing of ours is attached there."""
     fd = instance.running()
     if fd is None:
@@ -32,6 +35,7 @@ def program_facts(instance: Instance, tables: Tables, program: PacketProgram, se
         os.close(fd)
     used = set(program.compiled.maps.values())
     maps = _facts(tables.maps, used, {name: tables.path / name for name in tables.maps})
+    maps += _facts(learner.maps, used, learner.pins())
     maps += _facts(instance.maps.maps, used, instance.pins())
     since_boot = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     return ProgramFacts(

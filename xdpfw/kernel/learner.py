@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from xdpfw.kernel.bpffs import Pins, remove_tree
 from xdpfw.kernel.maps import Map, flow_spec, outgoing_spec
 from xdpfw.kernel.port import MapFill
 from xdpfw.kernel.program import PacketProgram
-from xdpfw.model.errors import XdpfwError
+from xdpfw.model.errors import KernelError, XdpfwError
 from xdpfw.model.interface import Link
 from xdpfw.model.limits import Limits
 
@@ -58,27 +58,47 @@ class Learner:
         """Tells one table of flows from another; 0: there is none."""
         return libbpf.map_id(self._flows.fd) if self._flows else 0
 
+    @property
+    def maps(self) -> dict[str, Map]:
+        return {self._spec.name: self._flows} if self._flows else {}
+
     def descriptors(self) -> dict[str, int]:
-        return {"flows": self._flows.fd} if self._flows else {}
+        return {name: opened.fd for name, opened in self.maps.items()}
+
+    def pins(self) -> dict[str, Path]:
+        return {self._spec.name: self._pin}
+
+    @property
+    def _pin(self) -> Path:
+        return self._pins.base / f"{self._layout}{self._spec.entries}"
 
     # learning
 
-    def run(self, program: PacketProgram, links: Iterable[Link]) -> None:
-        """Learn on these interfaces; where it does already, it only goes on. Raises KernelError when it can nowhere."""
+    def run(self, program: PacketProgram, links: Sequence[Link]) -> None:
+        """Learn on these interfaces; where it does already, it only goes on. Raises MapFull without memory for the
+        table. Other failures are no reason not to filter: they are told, and sockets are known all the same."""
         with self._lock:
             flows = self._open()
-            number, fd = self._load(program, flows)
             try:
-                for link in links:
-                    self._attach(link, number, fd)
-            finally:
-                os.close(fd)
-            self._take_over(flows)
+                self._run(program, links, flows)
+            except KernelError as error:
+                self.problems = dict.fromkeys((link.name for link in links), error.detail)
 
-    def prepare(self, program: PacketProgram, links: Iterable[Link]) -> None:
-        """Begin, for a change that is about to come into force."""
-        self._expected = time.monotonic() + EXPECTED
-        self.run(program, links)
+    def prepare(self, program: PacketProgram, links: Sequence[Link]) -> None:
+        """Begin, for a change that is about to come into force, and had better not if this fails. Raises KernelError
+        and MapFull."""
+        with self._lock:
+            self._expected = time.monotonic() + EXPECTED
+            self._run(program, links, self._open())
+
+    def _run(self, program: PacketProgram, links: Sequence[Link], flows: Map) -> None:
+        number, fd = self._load(program, flows)
+        try:
+            for link in links:
+                self._attach(link, number, fd)
+        finally:
+            os.close(fd)
+        self._take_over(flows)
 
     def wait(self) -> None:
         """Until a moment has passed since it began on an interface."""
@@ -103,12 +123,11 @@ class Learner:
 
     def _open(self) -> Map:
         if self._flows is None:
-            pin = self._pins.base / f"{self._layout}{self._spec.entries}"
-            if pin.exists():
-                self._flows = Map(self._spec, libbpf.get(pin))
+            if self._pin.exists():
+                self._flows = Map(self._spec, libbpf.get(self._pin))
             else:
                 self._flows = Map.create(self._spec)
-                libbpf.pin(self._flows.fd, pin)
+                libbpf.pin(self._flows.fd, self._pin)
         return self._flows
 
     def _load(self, program: PacketProgram, flows: Map) -> tuple[int, int]:
@@ -136,8 +155,7 @@ class Learner:
 
     def _take_over(self, flows: Map) -> None:
         """What a table of another size knows. Everything that leaves is learnt into this one by now."""
-        pin = self._pins.base / f"{self._layout}{self._spec.entries}"
-        for other in self._pins.others_like(pin, "flows-"):
+        for other in self._pins.others_like(self._pin, "flows-"):
             if other.name.startswith(self._layout):
                 _copy(other, flows)
             other.unlink()
