@@ -55,16 +55,15 @@ static __always_inline __u32 find_leaf(const union address *address)
 }
 
 /* Entries run out here, by the clock, also when nobody cleans up behind them. */
-static __always_inline __u32 class_of_leaf(__u32 leaf_id, __u32 generation, const struct control *control)
+static __always_inline __u32 class_of_leaf(__u32 leaf_id, __u32 generation)
 {
-	__u32 index = generation * control->leaves + leaf_id;
-	__u32 *member_id = leaf.lookup(&index);
+	struct leaf *held = leaf.lookup(&leaf_id);
 	struct membership *member;
 	__u32 id;
 
-	if (!member_id)
+	if (!held)
 		return 0;
-	id = *member_id;
+	id = held->membership[generation & 1];
 	for (int step = 0; step < CHAIN_MAX; step++) {
 		member = membership.lookup(&id);
 		if (!member)
@@ -76,9 +75,9 @@ static __always_inline __u32 class_of_leaf(__u32 leaf_id, __u32 generation, cons
 	return 0;
 }
 
-static __always_inline __u32 class_of(const union address *address, __u32 generation, const struct control *control)
+static __always_inline __u32 class_of(const union address *address, __u32 generation)
 {
 	__u32 leaf_id = find_leaf(address);
 
-	return leaf_id ? class_of_leaf(leaf_id, generation, control) : 0;
+	return leaf_id ? class_of_leaf(leaf_id, generation) : 0;
 }

@@ -106,7 +106,7 @@ static __always_inline void decide_by_rows(struct xdp_md *ctx, const struct poli
 
 	decision->leaf = find_leaf(&packet->source);
 	if (decision->leaf)
-		class = class_of_leaf(decision->leaf, generation, control);
+		class = class_of_leaf(decision->leaf, generation);
 	match(packet, class, generation, control, found);
 	if (BANS && is_banned(packet, generation, frame))
 		decision->cause = REASON_BANNED;

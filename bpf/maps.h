@@ -19,7 +19,7 @@
 /* The generation is the only field that changes while packets pass; a packet reads it once. */
 struct control {
 	__u32 generation;    /* 0 or 1: which half of all tables that have two is in force */
-	__u32 leaves;        /* records in each half of leaf, and in each shard of leaf_counters */
+	__u32 leaves;        /* records of leaf, and of each shard of leaf_counters */
 	__u32 leaf_shards;   /* shards of leaf_counters; with fewer than CPUs, CPUs share them */
 	__u32 shared_shards; /* whether they do */
 	__u32 vectors;       /* records in each half of vector */
@@ -38,6 +38,12 @@ struct trie6_key {
 	__be32 address[4];
 };
 _Static_assert(sizeof(struct trie4_key) == 8 && sizeof(struct trie6_key) == 20, "trie keys");
+
+/* By generation: both lie in one record, so that the table takes half of the memory and a packet one cache line. */
+struct leaf {
+	__u32 membership[2];
+};
+_Static_assert(sizeof(struct leaf) == 8, "struct leaf");
 
 /* Valid until `deadline` (jiffies; 0 is for ever), after which membership `next` holds instead. */
 struct membership {
@@ -280,7 +286,7 @@ BPF_TABLE("hash", __be32, __u32, hosts4, 1);
 BPF_TABLE("hash", union address, __u32, hosts6, 1);
 BPF_F_TABLE("lpm_trie", struct trie4_key, __u32, trie4, 1, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("lpm_trie", struct trie6_key, __u32, trie6, 1, BPF_F_NO_PREALLOC);
-BPF_TABLE("array", __u32, __u32, leaf, 1);
+BPF_TABLE("array", __u32, struct leaf, leaf, 1);
 BPF_TABLE("array", __u32, struct membership, membership, 1);
 BPF_TABLE("array", __u32, struct vector, vector, 1);
 BPF_TABLE("array", __u32, struct value_line, value_vector, 1);

@@ -82,7 +82,7 @@ static __always_inline int gather(const struct packet *packet, __u32 source_clas
 	if (!(of[n++] = vector_at(source_class, generation, control)))
 		return -1;
 	if (MATCH_DESTINATION) {
-		value = VECTOR_DESTINATION + class_of(&packet->destination, generation, control);
+		value = VECTOR_DESTINATION + class_of(&packet->destination, generation);
 		if (!(of[n++] = vector_at(value, generation, control)))
 			return -1;
 	}

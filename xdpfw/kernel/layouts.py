@@ -12,8 +12,7 @@ import numpy as np
 
 from xdpfw.policy.match import LINE, WORDS
 
-# Array maps round every record up to 8 bytes.
-LEAF = np.dtype({"names": ["membership"], "formats": ["u4"], "offsets": [0], "itemsize": 8})
+LEAF = np.dtype([("membership", "u4", 2)])
 HOST_LEAF = np.dtype("u4")
 HOST4_KEY = np.dtype([("address", "u1", 4)])
 HOST6_KEY = np.dtype([("address", "u1", 16)])
@@ -260,6 +259,7 @@ RECORDS = int.from_bytes(
 
 C_STRUCTS = {
     "struct control": CONTROL,
+    "struct leaf": LEAF,
     "struct membership": MEMBERSHIP,
     "struct policy": POLICY,
     "struct vector": VECTOR,

@@ -120,7 +120,7 @@ def shared_specs(limits: Limits, cpus: int) -> list[MapSpec]:
         MapSpec("hosts6", HASH, layouts.HOST6_KEY, layouts.HOST_LEAF, limits.hosts6, "hosts6"),
         MapSpec("trie4", LPM_TRIE, layouts.TRIE4_KEY, layouts.HOST_LEAF, limits.leaves, "leaves"),
         MapSpec("trie6", LPM_TRIE, layouts.TRIE6_KEY, layouts.HOST_LEAF, limits.leaves, "leaves"),
-        MapSpec("leaf", ARRAY, INDEX, layouts.LEAF, 2 * leaves, "leaves"),
+        MapSpec("leaf", ARRAY, INDEX, layouts.LEAF, leaves, "leaves"),
         MapSpec("membership", ARRAY, INDEX, layouts.MEMBERSHIP, limits.memberships + 1, "memberships"),
         MapSpec("policy", ARRAY, INDEX, layouts.POLICY, 2),
         MapSpec("vector", ARRAY, INDEX, layouts.VECTOR, 2 * limits.vectors, "vectors"),
@@ -244,6 +244,18 @@ class Map:
             return
         for position, index in enumerate(at.tolist()):
             libbpf.map_update(self.fd, libbpf.u32(index), records[position : position + 1])
+
+    def write_column(self, at: Indexes, name: str, column: int, values: View) -> None:
+        """One item of a field that is an array. Raises IndexError, and then nothing is written."""
+        if len(at) and int(at.max()) >= self.spec.entries:
+            raise IndexError(f"record {at.max()} of {self.spec.name}, which has {self.spec.entries}")
+        if not self._kept and len(at) <= FEW:
+            records = self.read(at)
+            records[name][:, column] = values
+            self.write(at, records)
+            return
+        first, live = (0, self.view) if self._kept else self._window(at)
+        live[name][at - first, column] = values
 
     def _window(self, at: Indexes) -> tuple[int, View]:
         """The records from the lowest to the highest index, mapped, and the lowest: the kernel sets up every page of a

@@ -108,16 +108,12 @@ class Tables:
     # large tables
 
     def write_leaves(self, generation: int, leaves: Ids, memberships: Ids) -> None:
-        if len(leaves) and int(leaves.max()) >= self.ids:
-            raise IndexError(f"leaf {leaves.max()} of {self.ids}")
-        records = np.zeros(len(leaves), layouts.LEAF)
-        records["membership"] = memberships
-        self.maps["leaf"].write(generation * self.ids + leaves.astype(np.int64), records)
+        self.maps["leaf"].write_column(leaves, "membership", generation, memberships)
 
     def memberships_of(self, leaves: Ids) -> Ids:
         """In the generation in force."""
-        records = self.maps["leaf"].read(self.generation * self.ids + leaves.astype(np.int64))
-        return np.ascontiguousarray(records["membership"])
+        records = self.maps["leaf"].read(leaves)
+        return np.ascontiguousarray(records["membership"][:, self.generation])
 
     def counts_of(self, leaves: Ids) -> npt.NDArray[np.uint64]:
         """(n, 2): packets and bytes, summed over the shards."""

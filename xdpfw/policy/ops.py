@@ -8,7 +8,7 @@ network byte order, then one byte of prefix length; 5 bytes for IPv4, 17 for IPv
 How the tables hang together (bpf/classify.h reads them in this order)::
 
     address --hosts4/hosts6, trie4/trie6--> leaf id
-    leaf[generation][leaf id]            -> membership id
+    leaf[leaf id][generation]            -> membership id
     membership[id] = (class, next, deadline); past its deadline, membership `next` holds instead
     vector[generation][class]            -> one bit per row of the policy (see `match.py` for the other dimensions)
 
@@ -43,7 +43,7 @@ class WriteMemberships:
 
 @dataclass(frozen=True, slots=True)
 class WriteLeaves:
-    """leaf[generation][ids] = memberships."""
+    """leaf[ids][generation] = memberships."""
 
     generation: int
     ids: Ids
