@@ -207,25 +207,25 @@ static __always_inline int key_of_answer(struct xdp_md *ctx, const struct packet
 static __always_inline enum reason find_excuse(struct xdp_md *ctx, const struct packet *packet)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
-	struct asked *before = asked.lookup(&cpu);
+	struct asked *question = asked.lookup(&cpu);
 	int error = is_icmp_error(packet);
 	__u64 now = bpf_jiffies64();
 	struct flow *flow;
 
-	if (!before)
+	if (!question)
 		return REASON_DEFAULT;
 	if (is_group_management(packet))
 		return REASON_GROUP_MANAGEMENT;
-	if (error ? key_of_quoted(ctx, packet, &before->packet, &before->key) : key_of_answer(ctx, packet, &before->key))
+	if (error ? key_of_quoted(ctx, packet, &question->packet, &question->key) : key_of_answer(ctx, packet, &question->key))
 		return REASON_DEFAULT;
-	flow = living_flow(&before->key, now);
-	if (!flow && !has_socket(ctx, &before->key, &before->tuple))
+	flow = living_flow(&question->key, now);
+	if (!flow && !has_socket(ctx, &question->key, &question->tuple))
 		return REASON_DEFAULT;
 	if (error)
 		return REASON_RELATED;
 	if (flow)
-		note_answer(&before->key, flow, now);
+		note_answer(&question->key, flow, now);
 	if (packet->fragment == FRAGMENT_FIRST)
-		expect_fragments(packet, &before->key, now);
+		expect_fragments(packet, &question->key, now);
 	return REASON_ESTABLISHED;
 }

@@ -42,8 +42,10 @@ struct flow {
 };
 _Static_assert(sizeof(struct flow) == 16, "struct flow");
 
-/* A packet that left (egress.c: it does now; established.h: an ICMP error quotes it), and the flow that it or an answer
- * to it is part of. One for each CPU, and not on the stack: see struct scratch in decide.h. */
+/*
+ * A packet that left (egress.c: it does now; established.h: an ICMP error quotes it), and the flow that it or an answer
+ * to it is part of. One for each CPU, and not on the stack: see struct scratch in decide.h.
+ */
 struct asked {
 	struct packet packet;
 	struct flow_key key;
@@ -119,6 +121,13 @@ static __always_inline void forget_addresses(struct flow_key *key)
 	key->remote = (union address){};
 }
 
+static __always_inline __u8 echo_type(__u8 protocol, int outbound)
+{
+	if (protocol == IPPROTO_ICMP)
+		return outbound ? ICMP_ECHO_REQUEST : ICMP_ECHO_REPLY;
+	return outbound ? ICMPV6_ECHO_REQUEST : ICMPV6_ECHO_REPLY;
+}
+
 /* The key of a packet's flow; answers -1 for packets that are part of none. */
 static __always_inline int key_of(frame_context *ctx, const struct packet *packet, int outbound, struct flow_key *key)
 {
@@ -134,9 +143,7 @@ static __always_inline int key_of(frame_context *ctx, const struct packet *packe
 		.version = packet->version,
 	};
 	if (is_icmp(packet->protocol)) {
-		if (packet->icmp_type != (packet->protocol == IPPROTO_ICMP
-			    ? (outbound ? ICMP_ECHO_REQUEST : ICMP_ECHO_REPLY)
-			    : (outbound ? ICMPV6_ECHO_REQUEST : ICMPV6_ECHO_REPLY)))
+		if (packet->icmp_type != echo_type(packet->protocol, outbound))
 			return -1;
 		if (cursor.offset + sizeof(echo) > packet->end || peek(&cursor, &echo, sizeof(echo)))
 			return -1;

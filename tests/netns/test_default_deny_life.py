@@ -7,6 +7,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 
 import pytest
 
@@ -14,6 +15,7 @@ from lab.namespace import Namespace
 from lab.network import Network
 from lab.waiting import eventually
 from tests import packets as p
+from tests.conftest import lacks
 from tests.netns.world import HTTP, IPERF, Denied, look_for_clients
 from xdpfw.model.prefix import FAMILIES, Family
 
@@ -101,6 +103,35 @@ def test_what_is_under_way_outlives_policy_and_daemon(undecided: Denied) -> None
     undecided.daemon.offline_detach()
     assert "clsact" not in undecided.network.firewall.run("tc", "qdisc", "show", "dev", "lan1")
     assert not undecided.daemon.pins.exists()
+
+
+def test_guests_on_the_same_wire_are_answered(undecided: Denied) -> None:
+    """Behind a macvlan, whose packets still carry the guest's socket when they leave, and behind a bridge."""
+    firewall, guest = undecided.network.firewall, Namespace(f"{undecided.network.name}-guest")
+    subprocess.run(["ip", "netns", "add", guest.name], check=True)
+    undecided.deny()
+    addresses = "10.77.1.50/24", "fd00:77:1::50/64"
+
+    def expect_answers(link: str) -> None:
+        guest.ip(*(f"address add {each} dev {link}" + " nodad" * (":" in each) for each in addresses))
+        guest.ip(f"link set {link} up")
+        for family in FAMILIES:
+            eventually(partial(undecided.reaches, guest, family), f"{link} reaches the world")
+            assert undecided.ask_unconnected(guest, family)
+            assert undecided.curl(guest, family) == "hello\n"
+
+    make(firewall, f"link add link lan1 name mac0 netns {guest.name} type macvlan mode bridge")
+    expect_answers("mac0")
+    guest.ip("link delete mac0")
+    make(firewall, "link add br0 type bridge")
+    firewall.ip(f"link add guest type veth peer name eth0 netns {guest.name}")
+    firewall.ip("link set guest master br0 up", "link set lan1 master br0", "link set br0 up")
+    expect_answers("eth0")
+
+
+def make(space: Namespace, command: str) -> None:
+    if subprocess.run(["ip", "-n", space.name, *command.split()], capture_output=True, check=False).returncode:
+        lacks(f"this kernel cannot: ip {command}")
 
 
 def test_a_filter_that_somebody_takes_away_comes_back(denied: Denied) -> None:

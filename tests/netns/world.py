@@ -204,6 +204,10 @@ class World:
     def ping(self, space: Namespace, family: Family, *options: str) -> str:
         return space.run("ping", "-n", "-c", "2", "-i", "0.2", "-W", "2", *options, self.target(family))
 
+    def reaches(self, space: Namespace, family: Family) -> bool:
+        command = space.command("ping", "-n", "-c", "1", "-W", "1", self.target(family))
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
     def tracepath(self, space: Namespace, family: Family) -> str:
         return space.run("tracepath", "-n", "-m", "6", self.far[family])
 

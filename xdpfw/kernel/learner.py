@@ -94,8 +94,9 @@ class Learner:
     def _run(self, program: PacketProgram, links: Sequence[Link], flows: Map) -> None:
         number, fd = self._load(program, flows)
         try:
-            for link in links:
-                self._attach(link, number, fd)
+            with tc.filters(self._pins.clsact_marks) as filters:
+                for link in links:
+                    self._attach(filters, link, number, fd)
         finally:
             os.close(fd)
         self._take_over(flows)
@@ -106,11 +107,11 @@ class Learner:
         if left > 0:
             time.sleep(left)
 
-    def _attach(self, link: Link, number: int, fd: int) -> None:
+    def _attach(self, filters: tc.Filters, link: Link, number: int, fd: int) -> None:
         try:
-            present = tc.attached(link.index)
+            present = filters.attached(link.index)
             if present != number:
-                tc.attach(link.index, number, fd, self._pins.clsact_marks)
+                filters.attach(link.index, number, fd)
         except XdpfwError as error:
             self.problems[link.name] = error.detail
             return

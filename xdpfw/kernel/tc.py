@@ -30,110 +30,100 @@ PRIORITY = 7
 """Early: a filter that ends the walk hides packets from those behind it; ours never does."""
 HANDLE = 0x78647066
 NAME = "xdpfw:"
+_OURS = {"handle": HANDLE, "parent": _OUTWARD, "prio": PRIORITY, "protocol": _ANY_PROTOCOL}
 
 
-def attached(index: int) -> int | None:
-    """The id of the program that our filter runs there."""
-    with _netlink(index) as netlink:
-        return _ours(netlink, index)
+class Filters:
+    """A session with the kernel. Methods take an interface's index and raise NotFound when there is no such interface,
+    and KernelError when the kernel refuses."""
 
+    def __init__(self, netlink: Any, marks: Path) -> None:
+        self._netlink, self._marks = netlink, marks
 
-def attach(index: int, program: int, fd: int, marks: Path) -> None:
-    """Run this program (an id and its descriptor) on what leaves, in place of another one of ours. A qdisc that had to
-    be made for it is marked as ours to remove (`take_off`).
+    def attached(self, index: int) -> int | None:
+        """The id of the program that our filter runs there."""
+        with _telling(index):
+            for found in self._netlink.get_filters(index=index, parent=_OUTWARD):
+                options = found.get_attr("TCA_OPTIONS")
+                if found["handle"] != HANDLE or found["info"] >> 16 != PRIORITY or options is None:
+                    continue
+                name = options.get_attr("TCA_BPF_NAME") or ""
+                if name.startswith(NAME) and name.removeprefix(NAME).isdecimal():
+                    return int(name.removeprefix(NAME))
+            return None
 
-    Raises:
-        KernelError: the kernel refused, or somebody's ingress qdisc leaves no room for filters on the way out.
-        NotFound: there is no such interface.
-    """
-    with _netlink(index) as netlink:
-        if _make_room(netlink, index):
-            (marks / str(index)).mkdir(parents=True, exist_ok=True)
-        netlink.tc(
-            "replace-filter",
-            "bpf",
-            index,
-            HANDLE,
-            fd=fd,
-            name=f"{NAME}{program}",
-            parent=_OUTWARD,
-            prio=PRIORITY,
-            protocol=_ANY_PROTOCOL,
-            direct_action=True,
-        )
+    def attach(self, index: int, program: int, fd: int) -> None:
+        """Run this program (an id and its descriptor) on what leaves, in place of another one of ours. Raises
+        KernelError also where somebody's ingress qdisc leaves no room for filters on the way out."""
+        with _telling(index):
+            self._make_room(index)
+            self._netlink.tc(
+                "replace-filter", "bpf", index, fd=fd, name=f"{NAME}{program}", direct_action=True, **_OURS
+            )
 
+    def detach(self, index: int) -> None:
+        """Take our filter off, if it is there, and the clsact that we made, unless somebody else uses it by now."""
+        with suppress(NotFound), _telling(index):
+            if self.attached(index) is not None:
+                self._netlink.tc("del-filter", "bpf", index, **_OURS)
+            mark = self._mark(index)
+            if mark.is_dir():
+                if self._box(index) == CLSACT and not self._in_use(index):
+                    self._netlink.tc("del", CLSACT, index)
+                mark.rmdir()
 
-def take_off(name: str, marks: Path) -> None:
-    """Take our filter off an interface, and the clsact that we made there (`marks` has a directory for each, by the
-    interface's index), unless somebody else uses it by now. Raises KernelError."""
-    try:
-        index = socket.if_nametoindex(name)
-    except OSError:
-        return  # it is gone, and everything on it with it
-    mark = marks / str(index)
-    _detach(index, qdisc=mark.is_dir())
-    if mark.is_dir():
-        mark.rmdir()
+    def _make_room(self, index: int) -> None:
+        kind = self._box(index)
+        if kind == INGRESS_ONLY:
+            raise KernelError(
+                "an ingress qdisc of somebody else's leaves no room for a filter on what leaves; with clsact in its "
+                "place (tc qdisc replace dev … clsact) there is room for both"
+            )
+        if kind is None:
+            self._netlink.tc("add", CLSACT, index)
+            self._mark(index).mkdir(parents=True, exist_ok=True)
 
+    def _mark(self, index: int) -> Path:
+        """Says that the clsact there is ours to remove."""
+        return self._marks / str(index)
 
-def _make_room(netlink: Any, index: int) -> bool:
-    """Whether it had to be made."""
-    kind = _box(netlink, index)
-    if kind == INGRESS_ONLY:
-        raise KernelError(
-            "an ingress qdisc of somebody else's leaves no room for a filter on what leaves; with clsact in its place "
-            "(tc qdisc replace dev … clsact) there is room for both"
-        )
-    if kind is None:
-        netlink.tc("add", CLSACT, index)
-    return kind is None
+    def _box(self, index: int) -> str | None:
+        """The kind of qdisc that holds the filters: clsact, ingress or none."""
+        kinds = (str(q.get_attr("TCA_KIND")) for q in self._netlink.get_qdiscs(index=index) if q["parent"] == _BOX)
+        return next(kinds, None)
 
-
-def _detach(index: int, *, qdisc: bool) -> None:
-    with suppress(NotFound), _netlink(index) as netlink:
-        if _ours(netlink, index) is not None:
-            netlink.tc("del-filter", "bpf", index, HANDLE, parent=_OUTWARD, prio=PRIORITY, protocol=_ANY_PROTOCOL)
-        if qdisc and _box(netlink, index) == CLSACT and not _in_use(netlink, index):
-            netlink.tc("del", CLSACT, index)
-
-
-def _box(netlink: Any, index: int) -> str | None:
-    """The kind of qdisc that holds the filters: clsact, ingress or none."""
-    kinds = (str(q.get_attr("TCA_KIND")) for q in netlink.get_qdiscs(index=index) if q["parent"] == _BOX)
-    return next(kinds, None)
-
-
-def _ours(netlink: Any, index: int) -> int | None:
-    if _box(netlink, index) != CLSACT:
-        return None
-    for found in netlink.get_filters(index=index, parent=_OUTWARD):
-        options = found.get_attr("TCA_OPTIONS")
-        if found["handle"] != HANDLE or found["info"] >> 16 != PRIORITY or options is None:
-            continue
-        name = options.get_attr("TCA_BPF_NAME") or ""
-        if name.startswith(NAME) and name.removeprefix(NAME).isdecimal():
-            return int(name.removeprefix(NAME))
-    return None
-
-
-def _in_use(netlink: Any, index: int) -> bool:
-    return any(True for side in (_INWARD, _OUTWARD) for _ in netlink.get_filters(index=index, parent=side))
+    def _in_use(self, index: int) -> bool:
+        sides = (_INWARD, _OUTWARD)
+        return any(True for side in sides for _ in self._netlink.get_filters(index=index, parent=side))
 
 
 @contextmanager
-def _netlink(index: int) -> Iterator[Any]:
+def filters(marks: Path) -> Iterator[Filters]:
+    """`marks`: the directory that has an empty one for each clsact of ours, by the interface's index."""
     try:
         with IPRoute() as netlink:
-            yield netlink
-    except NetlinkError as error:
-        if error.code == errno.ENODEV:
-            raise NotFound(f"there is no interface with index {index} any more") from error
-        raise KernelError(_why(error)) from error
+            yield Filters(netlink, marks)
     except OSError as error:
         raise KernelError(f"netlink does not answer: {error}") from error
 
 
-def _why(error: Any) -> str:
-    if error.code in (errno.ENOENT, errno.EOPNOTSUPP):
-        return f"{error}; this kernel may lack the modules sch_ingress and cls_bpf"
-    return f"the kernel refuses a filter on what leaves: {error}"
+def take_off(name: str, marks: Path) -> None:
+    """Take our filter off an interface. Raises KernelError."""
+    try:
+        index = socket.if_nametoindex(name)
+    except OSError:
+        return  # it is gone, and everything on it with it
+    with filters(marks) as session:
+        session.detach(index)
+
+
+@contextmanager
+def _telling(index: int) -> Iterator[None]:
+    try:
+        yield
+    except NetlinkError as error:
+        if error.code == errno.ENODEV:
+            raise NotFound(f"there is no interface with index {index} any more") from error
+        lacks = "; this kernel may lack the modules sch_ingress and cls_bpf"
+        more = lacks if error.code in (errno.ENOENT, errno.EOPNOTSUPP) else ""
+        raise KernelError(f"the kernel refuses a filter on what leaves: {error}{more}") from error
