@@ -17,6 +17,8 @@ Words = npt.NDArray[np.uint64]
 Index = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 Lines = npt.NDArray[np.uint32]
+Ways = npt.NDArray[np.uint8]
+"""Sets of ways, the first in the lowest bit."""
 
 HALF = np.uint64(32)
 LOW = np.uint64(0xFFFFFFFF)
@@ -43,19 +45,21 @@ class Slots:
 
 
 class Line(Protocol):
-    """How a page's lines hold keys. `at`: lines; `way`: ways."""
+    """How a page's lines hold keys. `page`: words, (lines, 8); `at`: lines; `way`: ways; `lines`: copies of some."""
 
     ways: int
     load: float
     """Share of the ways that may be taken before a table grows."""
 
-    def held(self, page: View, at: Lines) -> Ids:
-        """(n, ways): the leaf in every way, 0 where it is empty."""
+    def taken(self, lines: View) -> Ways:
+        """The ways that hold a key."""
 
-    def matches(self, page: View, at: Lines, slots: Slots) -> Flags:
-        """(n, ways): which ways hold the key."""
+    def holding(self, lines: View, slots: Slots) -> Ways:
+        """The way that holds the key, if one does."""
 
-    def overflown(self, page: View, at: Lines) -> Flags: ...
+    def leaves(self, lines: View, way: Index) -> Ids: ...
+
+    def overflown(self, lines: View) -> Flags: ...
 
     def mark(self, page: View, at: Lines) -> None:
         """Overflown from now on."""
@@ -80,22 +84,26 @@ class Line4:
 
     ways, load = 8, 0.65
 
-    def held(self, page: View, at: Lines) -> Ids:
-        return (page[at] >> HALF & _LEAF4).astype(np.uint32)
+    def taken(self, lines: View) -> Ways:
+        return _bits((lines & _TAKEN4) != 0)
 
-    def matches(self, page: View, at: Lines, slots: Slots) -> Flags:
-        same: Flags = (page[at] & _KEY4) == slots.high[:, None]
-        return same
+    def holding(self, lines: View, slots: Slots) -> Ways:
+        return _bits((lines & _KEY4) == slots.high[:, None])
 
-    def overflown(self, page: View, at: Lines) -> Flags:
-        marks: Flags = page[at, 0] >= _OVERFLOWN4
+    def leaves(self, lines: View, way: Index) -> Ids:
+        words = lines.reshape(-1).take(np.arange(len(lines)) * 8 + way)
+        return (words >> HALF & _LEAF4).astype(np.uint32)
+
+    def overflown(self, lines: View) -> Flags:
+        marks: Flags = lines[:, 0] >= _OVERFLOWN4
         return marks
 
     def mark(self, page: View, at: Lines) -> None:
         page[at, 0] |= _OVERFLOWN4
 
     def fill(self, page: View, at: Lines, way: Index, slots: Slots, leaves: Ids) -> None:
-        page[at, way] = (page[at, way] & _OVERFLOWN4) | slots.high | leaves.astype(np.uint64) << HALF
+        words, place = page.reshape(-1), at * np.int64(8) + way
+        words[place] = (words.take(place) & _OVERFLOWN4) | slots.high | leaves.astype(np.uint64) << HALF
 
     def change(self, page: View, at: Lines, way: Index, leaves: Ids) -> None:
         page[at, way] = (page[at, way] & (_OVERFLOWN4 | _KEY4)) | leaves.astype(np.uint64) << HALF
@@ -122,18 +130,32 @@ class Line6:
     def _lines(page: View) -> View:
         return page.view(layouts.LINE6)[:, 0]
 
-    def held(self, page: View, at: Lines) -> Ids:
-        leaves: Ids = self._lines(page)["leaf"][at]
+    def taken(self, lines: View) -> Ways:
+        leaves = self._lines(lines)["leaf"]
+        return self._ways([leaves[:, way] != 0 for way in range(self.ways)])
+
+    def holding(self, lines: View, slots: Slots) -> Ways:
+        lengths = self._lines(lines)["length"]
+        return self._ways(
+            [
+                (lines[:, way] == slots.high) & (lines[:, 3 + way] == slots.low) & (lengths[:, way] == slots.length)
+                for way in range(self.ways)
+            ]
+        )
+
+    @staticmethod
+    def _ways(flags: list[Flags]) -> Ways:
+        found = np.zeros(len(flags[0]), np.uint8)
+        for way, held in enumerate(flags):
+            found |= held.view(np.uint8) << np.uint8(way)
+        return found
+
+    def leaves(self, lines: View, way: Index) -> Ids:
+        leaves: Ids = self._lines(lines)["leaf"][np.arange(len(lines)), way]
         return leaves
 
-    def matches(self, page: View, at: Lines, slots: Slots) -> Flags:
-        lines = self._lines(page)[at]
-        same: Flags = (lines["high"] == slots.high[:, None]) & (lines["low"] == slots.low[:, None])
-        same &= lines["length"] == slots.length[:, None]
-        return same
-
-    def overflown(self, page: View, at: Lines) -> Flags:
-        marks: Flags = self._lines(page)["overflown"][at] != 0
+    def overflown(self, lines: View) -> Flags:
+        marks: Flags = self._lines(lines)["overflown"] != 0
         return marks
 
     def mark(self, page: View, at: Lines) -> None:
@@ -158,3 +180,17 @@ class Line6:
     def places(self, page: View) -> tuple[Index, Index]:
         line, way = np.nonzero(self._lines(page)["leaf"])
         return line, way
+
+
+def _bits(flags: Flags) -> Ways:
+    """Rows of eight flags as bits: the product has each of the eight octets, which are 0 or 1, in its place of the
+    highest one."""
+    packed: Words = flags.view(np.uint64)[:, 0] * np.uint64(0x0102040810204080)
+    return (packed >> np.uint64(56)).astype(np.uint8)
+
+
+_EACH = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little")
+WAYS_IN = _EACH.sum(1)
+"""How many ways there are in each set of them."""
+NTH_WAY = np.argsort(_EACH == 0, axis=1, kind="stable").astype(np.uint8)
+"""The first way of each set, the second…; anything where there is none."""
