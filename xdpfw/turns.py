@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 LONGEST = 0.05
 """Seconds that a turn should take: others wait for one at most, or hardly more."""
 
-LEAST, FIRST, MOST = 2_000, 20_000, 100_000
+LEAST, FIRST, MOST = 10_000, 20_000, 100_000
 """Prefixes that are inserted or deleted in one turn."""
 
 

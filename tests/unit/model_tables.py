@@ -104,6 +104,10 @@ class ModelTables:
                     self.in_flight |= self._chain(self.leaf[self.generation][leaf])
                     if prefix.is_host:
                         self.hosts_deleted.add(op.family)
+                assert op.instead is not None
+                for prefix, leaf in zip(prefixes_of(op.family, op.keys), op.instead.tolist(), strict=True):
+                    around = [other for other in self.prefixes if other != prefix and other.contains(prefix)]
+                    assert leaf == (self.prefixes[max(around, key=lambda p: p.length)] if around else 0)
             case WritePolicy():
                 assert op.generation != self.generation, "the policy in force is overwritten"
                 self.vector[op.generation].clear()

@@ -132,8 +132,8 @@ class Applier:
                 self.rules.write_vectors(generation, numbers, vectors)
             case InsertPrefixes(family, keys, leaves):
                 self._insert(family, keys, leaves)
-            case DeletePrefixes(family, keys, leaves):
-                self._delete(family, keys, leaves)
+            case DeletePrefixes(family, keys, leaves, instead, more):
+                self._delete(family, keys, leaves, instead, more=more)
             case Flip(generation):
                 self._flip(generation)
             case Grace():
@@ -201,11 +201,13 @@ class Applier:
             time.sleep(ALLOCATION_PAUSE)
         return len(keys), None
 
-    def _delete(self, family: Family, keys: Keys, leaves: Ids) -> None:
+    def _delete(
+        self, family: Family, keys: Keys, leaves: Ids, instead: Ids | None = None, *, more: bool = False
+    ) -> None:
         self._tables.list_leaves(family, keys, leaves, layouts.DELETING)
         for table, chosen_keys, _ in self._split(family, keys, leaves):
             self._delete_from(table, family, chosen_keys)
-        self._tiers[family].delete(keys, leaves)
+        self._tiers[family].delete(keys, leaves, instead, more=more)
         self._tables.list_leaves(family, keys, leaves, layouts.FREE)
 
     def _delete_from(self, table: Map, family: Family, keys: Keys) -> None:

@@ -147,14 +147,15 @@ class Flats:
         self._pages.release()
 
 
+STATES4 = ((32, HOSTS), (28, DEEP))
+"""Levels inside a /24, and what it takes to be asked for."""
+
+
 class Inside4:
     """/28s and hosts inside a /24, in buckets."""
 
-    STATES = ((32, HOSTS), (28, DEEP))
-    """What it takes to be asked for."""
-
-    def __init__(self, buckets: Buckets, level: int, gate: Gate4, flats: Flats) -> None:
-        self._buckets, self._level, self._gate, self._flats = buckets, level, gate, flats
+    def __init__(self, buckets: Buckets, level: int, gate: Gate4, narrowing: Narrowing4) -> None:
+        self._buckets, self._level, self._gate, self._narrowing = buckets, level, gate, narrowing
 
     def prepare(self, at: Addresses, lengths: States) -> None:
         self._buckets.reserve(_places(lengths, self._level))
@@ -163,10 +164,28 @@ class Inside4:
         for places, of in expanded(4, at, length, self._level):
             before, after = self._buckets.update(_slots4(self._level, places[0]), _through(of, choose))
             cells = _cells(places)
-            self._gate.widen(cells if again else cells[(before == 0) & (after != 0)], dict(self.STATES)[self._level])
-            cells = cells[(before != 0) & (after == 0)]
-            cells = cells[starts(cells)]
+            self._gate.widen(cells if again else cells[(before == 0) & (after != 0)], dict(STATES4)[self._level])
+            self._narrowing.add(cells[(before != 0) & (after == 0)])
+
+
+class Narrowing4:
+    """What became of /24s in which something is not held any more. To find out may take going past all that is held,
+    so it is done for many together."""
+
+    def __init__(self, buckets: Buckets, gate: Gate4, flats: Flats) -> None:
+        self._buckets, self._gate, self._flats = buckets, gate, flats
+        self._changed: list[Index] = []
+
+    def add(self, cells: Index) -> None:
+        """Sorted."""
+        if len(cells):
+            self._changed.append(cells[starts(cells)])
+
+    def __call__(self) -> None:
+        if self._changed:
+            cells = np.unique(np.concatenate(self._changed))
             self._gate.set(cells, self._held_by(cells))
+            self._changed.clear()
 
     def _held_by(self, cells: Index) -> States:
         """What is in these /24s decides on their states."""
@@ -179,7 +198,7 @@ class Inside4:
     def _some_inside(self, cells: Index) -> States:
         """What is inside these /24s: every place is looked at."""
         found = np.full(len(cells), NOTHING, np.uint8)
-        for level, state in self.STATES:
+        for level, state in STATES4:
             steps = np.arange(1 << (level - 24), dtype=np.uint64) << np.uint64(32 - level)
             piece = AT_ONCE // len(steps)
             for first in range(0, len(cells), piece):

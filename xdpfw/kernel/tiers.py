@@ -10,7 +10,7 @@ until the change is complete, as the compiler has seen to that (policy/ops.py).
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from xdpfw.kernel import libbpf
 from xdpfw.kernel.buckets import Buckets
 from xdpfw.kernel.gates import Addresses, Gate4, Gate6
 from xdpfw.kernel.keys import as_bytes, trie_keys
-from xdpfw.kernel.levels import Choose, Flats, Inside4, Inside6, InTrie6, Level, Roots
+from xdpfw.kernel.levels import Choose, Flats, Inside4, Inside6, InTrie6, Level, Narrowing4, Roots
 from xdpfw.kernel.lines import Index, Line4, Line6
 from xdpfw.kernel.maps import Map, View
 from xdpfw.kernel.pages import Pages
@@ -63,7 +63,8 @@ class Covers(Protocol):
 
 
 class Tiers:
-    """The tiers of one family. `lengths`: the prefix length of every leaf, for both families."""
+    """The tiers of one family. `lengths`: the prefix length of every leaf, for both families. `narrow` lets the gates
+    know of what is not held any more."""
 
     def __init__(
         self,
@@ -73,8 +74,9 @@ class Tiers:
         trie: Map,
         lengths: npt.NDArray[np.uint8],
         covers: Covers,
+        narrow: Callable[[], None] = lambda: None,
     ) -> None:
-        self._family, self._steps, self._grown, self._trie = family, steps, grown, trie
+        self._family, self._steps, self._grown, self._trie, self._narrow = family, steps, grown, trie, narrow
         self._lengths, self._covers = lengths, covers
         self._counts = np.zeros(HOST_LENGTH[family] + 1, np.int64)
 
@@ -100,15 +102,19 @@ class Tiers:
                     at = numbers(self._family, keys[these])
                     step.level.update(at, length, self._longest(length, leaves[these]), again=again)
 
-    def delete(self, keys: Keys, leaves: Ids) -> None:
-        """Prefixes that hosts and trie hold no more, in order."""
+    def delete(self, keys: Keys, leaves: Ids, instead: Ids | None = None, *, more: bool = False) -> None:
+        """Prefixes that hosts and trie hold no more, in order. `instead`: the leaves of what contains them now, if that
+        is known. With `more` to follow, gates stay as wide as they are until then."""
         lengths = k.lengths(keys)
         self._counts -= np.bincount(lengths, minlength=len(self._counts))
         with self._working():
             for step, chosen in self._by_step(lengths):
                 for length, these in _by_length(lengths, chosen):
-                    instead = self._instead(step, length, keys[these])
-                    step.level.update(numbers(self._family, keys[these]), length, _replaced(leaves[these], instead))
+                    found = None if instead is None else instead[these]
+                    found = self._instead(step, length, keys[these], found)
+                    step.level.update(numbers(self._family, keys[these]), length, _replaced(leaves[these], found))
+            if not more:
+                self._narrow()
             if len(keys) > MANY:
                 for table in self._grown:
                     table.shrink()
@@ -131,11 +137,13 @@ class Tiers:
         """These leaves of prefixes of one length, where nothing longer is held."""
         return lambda held, of: np.where((held == 0) | (self._lengths[held] < length), leaves[of], held)
 
-    def _instead(self, step: Step, length: int, keys: Keys) -> Ids:
-        """What covers deleted prefixes within their level, 0 where nothing does."""
+    def _instead(self, step: Step, length: int, keys: Keys, found: Ids | None) -> Ids:
+        """What covers deleted prefixes within their level, 0 where nothing does. `found`: what covers them at all."""
         if not self._counts[step.above + 1 : length].any():
             return np.zeros(len(keys), np.uint32)
-        if len(keys) > FEW:
+        if found is not None:
+            pass
+        elif len(keys) > FEW:
             found = self._covers(self._family, keys)
         else:
             found = np.zeros(len(keys), np.uint32)
@@ -157,10 +165,11 @@ def tiers_of(maps: Mapping[str, Map], home: Path, leaves: int, covers: Covers) -
     roots6 = Roots(6, maps["root6"], 16)
     gate4, gate6 = Gate4(maps["gate4"]), Gate6(maps["gate6"], roots6.count_longer, np.uint64(seeds["odd"]))
     flats = Flats(pages["flats4"], gate4)
+    narrowing = Narrowing4(buckets4, gate4, flats)
     steps4 = [
         Step(-1, 8, Roots(4, maps["root4"], 8)),
         Step(8, 24, flats),
-        *(Step(level - 4, level, Inside4(buckets4, level, gate4, flats)) for level in (28, 32)),
+        *(Step(level - 4, level, Inside4(buckets4, level, gate4, narrowing)) for level in (28, 32)),
     ]
     steps6 = [
         Step(-1, 16, roots6),
@@ -170,7 +179,7 @@ def tiers_of(maps: Mapping[str, Map], home: Path, leaves: int, covers: Covers) -
         Step(124, 128, Inside6(buckets6, 128, gate6)),
     ]
     return {
-        4: Tiers(4, steps4, [flats, buckets4], maps["trie4"], lengths, covers),
+        4: Tiers(4, steps4, [flats, buckets4], maps["trie4"], lengths, covers, narrowing),
         6: Tiers(6, steps6, [buckets6], maps["trie6"], lengths, covers),
     }
 

@@ -175,7 +175,8 @@ class Compiler:
             if len(unowned):
                 nothing = np.zeros(len(unowned), np.uint32)
                 gone = region(self._universe[family], family, unowned, nothing, nothing == 0, None)
-                return self._assembled([Change.of(gone)], self._sets, self._policy)
+                more = len(unowned) == limit
+                return self._assembled([Change.of(gone)], self._sets, self._policy, more=more)
         return None
 
     def settle(self) -> Plan | None:
@@ -328,7 +329,9 @@ class Compiler:
             ids = ids[count:]
         return changes
 
-    def _assembled(self, changes: Sequence[Change], sets: Sets, policy: Policy, *, first: bool = False) -> Plan:
+    def _assembled(
+        self, changes: Sequence[Change], sets: Sets, policy: Policy, *, first: bool = False, more: bool = False
+    ) -> Plan:
         return self._tables.assemble(
             changes,
             sets,
@@ -337,6 +340,7 @@ class Compiler:
             self._leaves,
             old_policy=self._policy,
             first=first,
+            more=more,
         )
 
     def _keys(self, family: Family) -> Keys:

@@ -61,11 +61,14 @@ class InsertPrefixes:
 
 @dataclass(frozen=True, slots=True)
 class DeletePrefixes:
-    """Take sorted keys, which are there with these leaf ids, out of hosts or trie."""
+    """Take sorted keys, which are there with these leaf ids, out of hosts or trie. `instead`: the leaf of the longest
+    prefix that contains each then, 0 for none; None if nobody knows. `more`: another such operation follows soon."""
 
     family: Family
     keys: Keys
     leaves: Ids
+    instead: Ids | None = None
+    more: bool = False
 
 
 @dataclass(frozen=True, slots=True)

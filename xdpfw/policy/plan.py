@@ -66,6 +66,13 @@ class Change:
         return self.region.keys[self.region.gone], self.region.leaf[self.region.gone]
 
     @property
+    def instead(self) -> Ids:
+        """Leaves of the longest prefixes that contain those to be deleted and stay."""
+        ids = self.region.leaf.copy()
+        ids[self.region.added] = self.leaves
+        return self.region.instead(ids)
+
+    @property
     def moved_to_stay(self) -> tuple[Ids, Ids]:
         """`moved` without prefixes about to be deleted."""
         return _moved(self.region, self.leaves, self.region.changed & ~self.region.gone)

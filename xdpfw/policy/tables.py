@@ -68,10 +68,15 @@ class Tables:
         *,
         old_policy: Policy,
         first: bool = False,
+        more: bool = False,
     ) -> Plan:
-        """Operations for changes (with leaf ids) and perhaps a new policy."""
+        """Operations for changes (with leaf ids) and perhaps a new policy. `more`: there is more to be deleted."""
         new_policy = policy != old_policy
-        deletes = [DeletePrefixes(change.family, *change.deleted) for change in changes if change.region.gone.any()]
+        deletes = [
+            DeletePrefixes(change.family, *change.deleted, change.instead, more)
+            for change in changes
+            if change.region.gone.any()
+        ]
         flips = new_policy or first or not _one_step(changes)
         reclaimed = _reclaimed(changes, leaves)
         before = self._before(changes, memberships, leaves, reclaimed)

@@ -43,7 +43,8 @@ class Region:
 
     Rows that are not there before have leaf 0, and `cover` tells what covers them before. Rows that are `gone`
     after the change are still among them; their `new_cover` tells what covers them then. `levels` are those of the
-    tree that they make; `outer_cover` tells what covers each of its roots from outside.
+    tree that they make; `outer_cover` tells what covers each of its roots from outside, `outer_leaf` the leaf of the
+    longest prefix that does.
     """
 
     family: Family
@@ -59,6 +60,7 @@ class Region:
     old_above: npt.NDArray[np.uint8]
     levels: Levels
     outer_cover: Ids
+    outer_leaf: Ids
 
     @property
     def is_root(self) -> Flags:
@@ -114,6 +116,17 @@ class Region:
         chosen[tree[rows]] = True
         return np.flatnonzero(chosen[tree])
 
+    def instead(self, ids: Ids) -> Ids:
+        """For each prefix that is gone, the leaf of the longest one that contains it and stays, 0 where there is none.
+        `ids`: the leaves of all rows."""
+        found = np.zeros(len(self.keys), np.uint32)
+        for here, parent in self.levels:
+            if parent[0] < 0:
+                found[here] = self.outer_leaf
+            else:
+                found[here] = np.where(self.gone[parent], found[parent], ids[parent])
+        return found[self.gone]
+
     def unchanged(self, rows: Index) -> Region:
         """The same change, but these rows stay as they are."""
         new_own, new_cover = self.new_own.copy(), self.new_cover.copy()
@@ -134,8 +147,11 @@ class Region:
             if chosen.any():
                 levels.append((place[here[chosen]], np.where(parent[chosen] < 0, -1, place[parent[chosen]])))
         columns = ("keys", "leaf", "own", "cover", "new_own", "new_cover", "there", "gone", "above", "old_above")
-        outer = self.outer_cover[place[self.levels[0][0]] >= 0]
-        return replace(self, levels=levels, outer_cover=outer, **{n: getattr(self, n).take(rows) for n in columns})
+        roots = place[self.levels[0][0]] >= 0
+        kept = {name: getattr(self, name).take(rows) for name in columns}
+        return replace(
+            self, levels=levels, outer_cover=self.outer_cover[roots], outer_leaf=self.outer_leaf[roots], **kept
+        )
 
 
 def owns(sets: Sets, family: Family, keys: Keys, memberships: Memberships, call: Call = directly) -> Ids:
@@ -200,10 +216,11 @@ def region(
     rows, begin, end = table.spans(roots, k.last_keys(roots))
     old = rows[k.ranges(begin, end)]
     outer, found = around(table, roots)
-    outer_cover = np.where(found, outer["cover"], np.uint32(0))
+    outer = outer.copy()
+    outer["cover"][~found] = outer["leaf"][~found] = 0
     outer_length = np.where(found, k.lengths(outer["key"]), np.uint8(NOTHING))
     merged = k.together(np.ascontiguousarray(old["key"]), keys)
-    return _resolved(family, old, merged, new_own, delete, combine, outer_cover, outer_length)
+    return _resolved(family, old, merged, new_own, delete, combine, outer, outer_length)
 
 
 def wide(
@@ -220,8 +237,7 @@ def wide(
     merged = k.together(np.ascontiguousarray(old["key"]), keys)
     own = np.zeros(len(keys), np.uint32)
     own[merged.common] = old["own"][merged.among[merged.common]]
-    nothing = np.uint32(0), np.uint8(NOTHING)
-    return _resolved(family, old, merged, new_own(own), delete, combine, *map(np.asarray, nothing))
+    return _resolved(family, old, merged, new_own(own), delete, combine, np.zeros(1, NODE[family]), np.array([NOTHING]))
 
 
 def _resolved(
@@ -231,10 +247,10 @@ def _resolved(
     new_own: Ids,
     delete: Flags,
     combine: Combine | None,
-    outer_cover: npt.NDArray[np.uint32],
-    outer_length: npt.NDArray[np.uint8],
+    outer: Records,
+    outer_length: npt.NDArray[Any],
 ) -> Region:
-    """Old rows and touched keys of a region, with what is around each of its roots."""
+    """Old rows and touched keys of a region, with what is around each of its roots, or all of them."""
     every = merged.keys
     size = len(every)
     columns = {name: np.zeros(size, np.uint32) for name in ("leaf", "own", "cover")}
@@ -249,7 +265,7 @@ def _resolved(
     old_above[merged.first] = old["above"]
     cover_after, above = np.zeros(size, np.uint32), np.full(size, NOTHING, np.uint8)
     lengths, levels = k.lengths(every), k.levels(k.subtree_ends(every))
-    outer_cover = np.broadcast_to(outer_cover, len(levels[0][0]))
+    outer_cover, outer_leaf = (np.broadcast_to(outer[name], len(levels[0][0])) for name in ("cover", "leaf"))
     for here, parent in levels:
         if parent[0] < 0:
             cover_before = cover_now = outer_cover
@@ -261,5 +277,5 @@ def _resolved(
         cover_after[here] = combine(own_after[here], cover_now) if combine else columns["cover"][here]
     return Region(
         family, every, **columns, new_own=own_after, new_cover=cover_after, there=there, gone=gone,
-        above=above, old_above=old_above, levels=levels, outer_cover=outer_cover,
+        above=above, old_above=old_above, levels=levels, outer_cover=outer_cover, outer_leaf=outer_leaf,
     )  # fmt: skip
