@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -21,7 +22,7 @@ from xdpfw.kernel.limit_maps import LimitMaps
 from xdpfw.kernel.maps import Map
 from xdpfw.kernel.rule_maps import RuleMaps
 from xdpfw.kernel.tables import Tables
-from xdpfw.kernel.tiers import tiers_of
+from xdpfw.kernel.tiers import Tiers, tiers_of
 from xdpfw.model.errors import MapFull
 from xdpfw.model.prefix import FAMILIES, Family
 from xdpfw.policy.match import RuleTables
@@ -103,13 +104,7 @@ class Applier:
             if isinstance(op, InsertPrefixes):
                 inserted.append(op)
 
-        if len(ops) == 1:
-            perform(ops[0])
-            return
-        with ThreadPoolExecutor(len(ops)) as threads:
-            done = [threads.submit(perform, op) for op in ops]
-        for each in done:
-            each.result()
+        _all_of([partial(perform, op) for op in ops], at_once=True)
 
     def _perform(self, op: Op) -> None:
         match op:
@@ -170,20 +165,30 @@ class Applier:
             self.grace()
         self._tables.list_leaves(family, keys, leaves, layouts.INSERTING)
         done: list[tuple[Map, Keys]] = []
+        begun: list[Tiers] = []
+
+        def into_tiers() -> None:
+            begun.append(self._tiers[family])
+            self._tiers[family].insert(keys, leaves, again=again)
+
+        try:
+            _all_of([lambda: self._into_maps(family, keys, leaves, done), into_tiers], at_once=len(keys) >= LARGE)
+        except (MapFull, libbpf.Refused):
+            for table, undo_keys in done:
+                self._delete_from(table, family, undo_keys)
+            for tiers in begun:
+                tiers.delete(keys, leaves)
+            self._tables.list_leaves(family, keys, leaves, layouts.FREE)
+            raise
+        self._tables.list_leaves(family, keys, leaves, layouts.LIVE)
+
+    def _into_maps(self, family: Family, keys: Keys, leaves: Ids, done: list[tuple[Map, Keys]]) -> None:
+        """`done` takes what was inserted, also when it is not all."""
         for table, chosen_keys, chosen_leaves in self._split(family, keys, leaves):
             count, error = self._insert_into(table, _map_keys(table, family, chosen_keys), chosen_leaves)
             done.append((table, chosen_keys[:count]))
             if error is not None:
-                for other, undo_keys in done:
-                    self._delete_from(other, family, undo_keys)
-                self._tables.list_leaves(family, keys, leaves, layouts.FREE)
                 raise _explain(error, table) from error
-        try:
-            self._tiers[family].insert(keys, leaves, again=again)
-        except MapFull:
-            self._delete(family, keys, leaves)
-            raise
-        self._tables.list_leaves(family, keys, leaves, layouts.LIVE)
 
     def _insert_into(self, table: Map, keys: Keys, leaves: Ids) -> tuple[int, libbpf.Refused | None]:
         values = np.ascontiguousarray(leaves, np.uint32)
@@ -263,6 +268,19 @@ class Applier:
             (maps[f"hosts{family}"], keys[hosts], leaves[hosts]),
             (maps[f"trie{family}"], keys[~hosts], leaves[~hosts]),
         ]
+
+
+def _all_of(jobs: Sequence[Callable[[], None]], *, at_once: bool) -> None:
+    """One after the other until one fails, or all at once, each in a thread. Raises what the first of them raises that
+    fails."""
+    if not at_once or len(jobs) == 1:
+        for job in jobs:
+            job()
+        return
+    with ThreadPoolExecutor(len(jobs)) as threads:
+        done = [threads.submit(job) for job in jobs]
+    for each in done:
+        each.result()
 
 
 def _groups(ops: Sequence[Op]) -> Iterator[list[Op]]:
