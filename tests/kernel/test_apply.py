@@ -22,7 +22,6 @@ from xdpfw.kernel import apply as applying
 from xdpfw.kernel import layouts, libbpf
 from xdpfw.kernel.adapter import RealKernel
 from xdpfw.kernel.maps import CAUSES
-from xdpfw.kernel.tiers import Tiers
 from xdpfw.model.errors import KernelError, MapFull
 from xdpfw.model.policy import Policy
 from xdpfw.model.reason import MAX_REASONS, Reason, Verdict
@@ -34,9 +33,7 @@ from xdpfw.policy.ops import (
     DeletePrefixes,
     Flip,
     Grace,
-    Ids,
     InsertPrefixes,
-    Keys,
     Op,
     WriteLeaves,
     WriteMemberships,
@@ -340,66 +337,6 @@ def test_a_hundred_thousand_in_one_change(kernel: RealKernel, bench: Bench) -> N
     kernel.execute([DeletePrefixes(4, nets, leaves), Grace(), ClearLeaves(leaves)], 3)
     assert bench.run(frame("10.0.0.0"))
     assert kernel.tables.counts_of(leaves).sum() == 0
-
-
-def both_families(count4: int, count6: int) -> list[InsertPrefixes]:
-    """IPv4 networks from 10.0.0.0 on, IPv6 hosts from 2001:db8:: on."""
-    hosts = np.zeros((count6, 17), np.uint8)
-    hosts[:, :4] = 0x20, 0x01, 0x0D, 0xB8
-    hosts[:, 12:16] = np.arange(count6, dtype=">u4").view(np.uint8).reshape(-1, 4)
-    hosts[:, 16] = 128
-    leaves4, leaves6 = plain.leaf_range(count4), plain.leaf_range(count6, count4 + 1)
-    return [
-        InsertPrefixes(4, plain.many4(count4, "10.0.0.0", 28), leaves4),
-        InsertPrefixes(6, hosts.view("S17").reshape(-1), leaves6),
-    ]
-
-
-def written(inserts: list[InsertPrefixes]) -> WriteLeaves:
-    leaves = np.concatenate([op.leaves for op in inserts])
-    return WriteLeaves(0, leaves, np.full(len(leaves), BLOCKED, np.uint32))
-
-
-def test_both_families_at_once(kernel: RealKernel) -> None:
-    inserts = both_families(3 * applying.LARGE, 2 * applying.LARGE)
-    kernel.execute([written(inserts), *inserts], 2)
-    assert {fill.name: fill.used for fill in kernel.fill()} == {
-        "hosts4": 0,
-        "hosts6": 2 * applying.LARGE,
-        "trie4": 3 * applying.LARGE,
-        "trie6": 0,
-    }
-    assert cause(kernel, "10.0.0.1") == cause(kernel, "10.0.191.255") == cause(kernel, "2001:db8::7ff") == BLOCK_ROW
-    assert cause(kernel, "10.0.192.0") == cause(kernel, "2001:db8::800") == Reason.DEFAULT
-    kernel.execute([*(DeletePrefixes(op.family, op.keys, op.leaves) for op in inserts), Grace()], 3)
-    assert [fill.used for fill in kernel.fill()] == [0, 0, 0, 0]
-    assert cause(kernel, "10.0.0.1") == cause(kernel, "2001:db8::7ff") == Reason.DEFAULT
-
-
-@pytest.mark.parametrize("fails", ["hosts6 is full", "no memory for another page"])
-def test_of_both_families_at_once_all_or_nothing_is_there(
-    kernel: RealKernel, monkeypatch: pytest.MonkeyPatch, fails: str
-) -> None:
-    inserts = both_families(2 * applying.LARGE, SMALL.hosts6 + ("full" in fails))
-    insert_into_tiers = Tiers.insert
-
-    def refuse(tiers: Tiers, keys: Keys, leaves: Ids, *, again: bool = False) -> None:
-        insert_into_tiers(tiers, keys, leaves, again=again)
-        if tiers is kernel.applier._tiers[6]:
-            raise MapFull("no memory for another page")
-
-    if "memory" in fails:
-        monkeypatch.setattr(Tiers, "insert", refuse)
-    with pytest.raises(MapFull, match=fails):
-        kernel.execute([written(inserts), *inserts, Flip(1)], 2)
-    monkeypatch.undo()
-    assert [fill.used for fill in kernel.fill()] == [0, 0, 0, 0]
-    assert cause(kernel, "10.0.0.1") == cause(kernel, "2001:db8::1") == Reason.DEFAULT
-    listed = kernel.tables.listed(layouts.INSERTING, layouts.LIVE, layouts.DELETING)
-    assert [len(keys) for keys, _ in listed.values()] == [0, 0]
-    inserts = both_families(2 * applying.LARGE, 2 * applying.LARGE)
-    kernel.execute([written(inserts), *inserts], 3)
-    assert cause(kernel, "10.0.0.1") == cause(kernel, "2001:db8::1") == BLOCK_ROW
 
 
 def test_leaf_counters_start_again_once_cleared(kernel: RealKernel, bench: Bench) -> None:

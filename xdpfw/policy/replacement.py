@@ -56,7 +56,7 @@ class Replacement:
             prefixes = c.differing(before, table)
             if not len(prefixes):
                 return last
-            if not table.is_wide(len(prefixes)):
+            if not table.is_wide(len(prefixes)) or not last.table.is_wide(len(prefixes)):
                 was, now = (self._replaced(which, c.part(version, prefixes), prefixes) for version in (before, table))
                 return self._remember(which, table, edits.amended(last, prefixes, was, now))
         return self._remember(which, table, self._replaced(which, table))
