@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 from collections.abc import AsyncIterator
@@ -64,6 +65,8 @@ async def serve(settings: Settings, program: PacketProgram, supervisor: Supervis
             return 0
         loading.result()
         await attach_wanted(firewall, settings.attach)
+        # What is there now stays: to look for garbage in it would stop everything for a tenth of a second now and then.
+        gc.freeze()
         if settings.on_start_failure is Verdict.DROP:
             await shut_what_is_open(firewall, kernel, settings)
         if certificates or supervisor.there:  # else a terminal that closes ends the daemon, as it should
