@@ -45,6 +45,7 @@ def test_text_with_comments_replaces_the_set(api: Api) -> None:
         "entries6": 1,
         "packets": 0,
         "bytes": 0,
+        "dynamic": False,
     }
 
 

@@ -15,7 +15,7 @@ from xdpfw.kernel.compile import Program, compile_source
 from xdpfw.kernel.maps import LEARNER_MAPS, PROGRAM_MAPS
 from xdpfw.kernel.source import find_sources, fingerprint, inline
 from xdpfw.model.errors import KernelError
-from xdpfw.model.feature import Features
+from xdpfw.model.feature import Feature, Features
 
 NAME = "xdp_filter"
 LEARNER, LEARN = "egress", "learn"
@@ -75,7 +75,9 @@ class PacketProgram:
 
     @cached_property
     def twin(self) -> Program:
-        return self._obtain("xdp_twin", [*self._flags, "-DTWIN"])
+        # Nobody reads events of frames that somebody asks about.
+        flags = [flag for flag in self._flags if flag != f"-D{Feature.EVENTS}=1"]
+        return self._obtain("xdp_twin", [*flags, "-DTWIN"])
 
     @cached_property
     def learner(self) -> Program:
