@@ -74,6 +74,7 @@ class Writer:
         self._extra: dict[str, Features] = {}
         self._after_long = after_long
         self._thread = ThreadPoolExecutor(1, "xdpfw-writer")
+        self.closed = False
         self._long = asyncio.Lock()
         self._tidying: asyncio.Task[None] | None = None
 
@@ -87,6 +88,7 @@ class Writer:
         if self._tidying:
             await self._tidying
         self._thread.shutdown()
+        self.closed = True
 
     # Everything below without `async` runs in the writer's thread, with the lock held.
 

@@ -47,7 +47,7 @@ class BanUseCases(Changes):
 
     async def close(self, *, detach: bool = False) -> None:
         """The store learns last what bans have counted: after a reboot they go on from there."""
-        if self._writer:
+        if self._writer and not self._writer.closed:
             try:
                 async with self.writer.lock:
                     await self.writer.call(lambda: self._look_at_bans(hits=True))
