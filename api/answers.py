@@ -12,13 +12,14 @@ from fastapi import Response
 from pydantic import TypeAdapter
 
 from xdpfw.model.errors import Fault, InvalidInput
-from xdpfw.model.ledger_views import ConfirmationView
+from xdpfw.model.ledger_views import ChangeView, ConfirmationView, StepView
 from xdpfw.model.views import (
     CountersView,
     EntriesWritten,
     EntryView,
     HistoryView,
     InterfaceView,
+    PanicView,
     PolicyView,
     RulesWritten,
     RuleView,
@@ -72,6 +73,14 @@ class EntryAnswer:
     total: int
     effective: str
     because: str
+    dry_run: bool
+    confirmation: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PanicAnswer(PanicView):
+    revision: int
+    changed: bool
     dry_run: bool
     confirmation: str | None = None
 
@@ -155,6 +164,13 @@ class ConfirmationPage:
 
 
 @dataclass(frozen=True, slots=True)
+class RevisionPage:
+    items: list[StepView]
+    next: str | None
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class Health:
     status: str
 
@@ -197,7 +213,9 @@ def entry_answer(prefix: str, view: EntryView | None, written: EntriesWritten) -
     return EntryAnswer(**shown, **{name: getattr(written, name) for name in names}, **outcome(written))
 
 
-def marks(response: Response, written: Written | EntriesWritten | RulesWritten, *, created: bool = True) -> None:
+def marks(
+    response: Response, written: Written | EntriesWritten | RulesWritten | ChangeView, *, created: bool = True
+) -> None:
     """The headers of every write; 201 where a resource of its own came to be (`created` False: never)."""
     response.headers["X-Revision"] = str(written.revision)
     response.headers["X-Changed"] = "true" if written.changed else "false"
@@ -205,7 +223,7 @@ def marks(response: Response, written: Written | EntriesWritten | RulesWritten, 
         response.headers["X-Effective"] = written.effective
     if written.confirmation:
         response.headers["X-Confirmation"] = written.confirmation
-    if created and not isinstance(written, RulesWritten) and written.created and not written.dry_run:
+    if created and isinstance(written, (Written, EntriesWritten)) and written.created and not written.dry_run:
         response.status_code = 201
 
 

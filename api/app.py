@@ -13,6 +13,7 @@ from api.gate import Gate
 from api.routers import (
     addresses,
     audit,
+    config,
     confirmations,
     entries,
     events,
@@ -21,6 +22,7 @@ from api.routers import (
     interfaces,
     live,
     metrics,
+    panic,
     policy,
     rules,
     sets,
@@ -51,7 +53,7 @@ def create_app(firewall: Firewall, tokens_: Tokens, *, trust: Trust | None = Non
     app.include_router(dashboard.router)
     for module in (health, interfaces, live, sets, entries, addresses, policy, rules, explain, events, tokens):
         app.include_router(module.router, prefix=BASE)
-    for module in (confirmations, audit):
+    for module in (config, confirmations, audit, panic):
         app.include_router(module.router, prefix=BASE)
     errors.install(app)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]

@@ -18,6 +18,8 @@ FIELDS: dict[str, tuple[str, Any]] = {
     "method": ("Of the request", "PATCH"),
     "more": ("At least so many more differences, which are not shown", 0),
     "outcome": ("accepted, unchanged or refused", "accepted"),
+    "keep": ("Prefixes whose packets pass", ["192.0.2.0/24"]),
+    "on": ("Whether everything is dropped but what is kept", False),
     "path": ("What is meant, as in the API, below its base path", "policy"),
     "pid": ("Of the peer on the unix socket; null on TCP", 4242),
     "source": ("Address of the client, or unix", "unix"),

@@ -60,6 +60,7 @@ def _of_status(status: StatusView) -> Iterable[Metric]:
         "1 when nothing is dropped, only counted",
         [({}, int(status.policy.mode == "monitor"))],
     )
+    yield Metric("xdpfw_panic", "gauge", "1 when everything is dropped but what is kept", [({}, int(status.panic.on))])
     bans = status.bans
     yield Metric("xdpfw_bans", "gauge", "Bans in force", [({}, bans.used)])
     yield Metric("xdpfw_bans_size", "gauge", "Bans that may be in force at once", [({}, bans.size)])

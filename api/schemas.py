@@ -13,6 +13,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainValidator,
+    StrictInt,
     StrictStr,
     WithJsonSchema,
     model_validator,
@@ -36,17 +37,6 @@ def _prefix(value: Any) -> Prefix:
         return Prefix.parse(value)
     except InvalidInput as error:
         raise PydanticCustomError("prefix", "{detail}", {"detail": error.detail}) from None
-
-
-def _ethertype(value: Any) -> int:
-    """`0x88cc` or 35020. Below 0x600 it would be a length (IEEE 802.3, 3.2.6)."""
-    try:
-        number = int(value, 16) if isinstance(value, str) and value.startswith("0x") else value
-    except ValueError:
-        number = None
-    if isinstance(number, bool) or not isinstance(number, int) or not 0x600 <= number <= 0xFFFF:
-        raise ValueError(f"{value!r} is not an EtherType: 0x0600 to 0xffff")
-    return number
 
 
 PrefixText = Annotated[
@@ -75,7 +65,7 @@ Instant = Annotated[
 ]
 EtherType = Annotated[
     int,
-    PlainValidator(_ethertype),
+    PlainValidator(texts.ethertype),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "integer"}], "examples": ["0x88cc"]}),
 ]
 Comment = Annotated[
@@ -206,6 +196,16 @@ class ExplainBody(Body):
     fragment: Fragment = Fragment.NONE
     interface: Annotated[StrictStr, AfterValidator(rule_form.interface)] | None = None
     frame: Annotated[StrictStr, Field(max_length=16384, description="Raw bytes in base64")] | None = None
+
+
+class PanicBody(Body):
+    keep: list[PrefixText] = Field(
+        default=[], max_length=1000, description="Whose packets pass, beside those who are kept anyway"
+    )
+
+
+class RollbackBody(Body):
+    revision: StrictInt = Field(ge=0, le=2**62, description="The policy becomes as it was then", examples=[7])
 
 
 class TokenBody(_Timed):

@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from typing import Literal
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Literal, TypeVar
 
 from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
@@ -14,6 +14,7 @@ from starlette.responses import Response, StreamingResponse
 from xdpfw.model.views import EntryView
 
 Form = Literal["json", "text", "ndjson"]
+F = TypeVar("F", bound=str)
 MEDIA_TYPES: dict[Form, str] = {
     "json": "application/json",
     "text": "text/plain",
@@ -25,16 +26,21 @@ _ENTRY = TypeAdapter(EntryView)
 
 def negotiate(accept: str | None) -> Form:
     """The form that an Accept header (RFC 9110, 12.5.1) prefers; JSON when it does not care. Raises 406."""
-    best: tuple[float, int, Form] | None = None
+    return preferred(accept, MEDIA_TYPES)
+
+
+def preferred(accept: str | None, media_types: Mapping[F, str]) -> F:
+    """The name of the media type that an Accept header prefers, the first one when it does not care. Raises 406."""
+    best: tuple[float, int, F] | None = None
     for item in (accept or "*/*").split(","):
         media, *parameters = (part.strip().lower() for part in item.split(";"))
         quality = _quality(parameters)
-        for form, media_type in MEDIA_TYPES.items():
+        for form, media_type in media_types.items():
             precision = _precision(media, media_type)
             if precision and quality > 0 and (best is None or (quality, precision) > best[:2]):
                 best = (quality, precision, form)
     if best is None:
-        raise HTTPException(406, f"this call answers {', '.join(MEDIA_TYPES.values())}")
+        raise HTTPException(406, f"this call answers {', '.join(media_types.values())}")
     return best[2]
 
 

@@ -35,6 +35,12 @@ VERBS = {
     "events": ("events", "packet by packet: who is talking, and what became of it"),
     "program": ("program", "what runs in the driver: instructions, machine code, maps, time of a run"),
     "policy": ("policy", "default verdict, enforce or monitor"),
+    "config": ("apply", "the desired state as one document"),
+    "apply": ("apply", "bring about the state that a document describes"),
+    "confirm": ("confirm", "keep the change that waits for confirmation"),
+    "rollback": ("confirm", "take that change back, or go back to an earlier revision"),
+    "panic": ("panic", "drop everything but ssh peers and what is kept"),
+    "audit": ("audit", "who changed what, and who was refused"),
     "explain": ("explain", "what becomes of a packet, and why"),
     "replay": ("explain", "what would become of the packets of a capture"),
     "set": ("sets", "create, describe and delete sets"),
@@ -51,7 +57,7 @@ examples:
   xdpfw top eth0                          who is talking
 
 exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 conflict or refused by a guard,
-5 daemon unreachable or busy (try again), 6 not allowed, 10 --dry-run would change something
+5 daemon unreachable or busy (try again), 6 not allowed, 10 --dry-run or --check found a difference
 """
 
 

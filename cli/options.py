@@ -31,6 +31,23 @@ def force(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="do it although a guard refuses")
 
 
+def confirm(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--confirm",
+        dest="confirm_within",
+        type=duration,
+        metavar="TIME",
+        help="take it back by itself unless `xdpfw confirm` comes within this time",
+    )
+
+
+def writing(parser: argparse.ArgumentParser) -> None:
+    """What every change takes that can be taken back."""
+    dry_run(parser)
+    force(parser)
+    confirm(parser)
+
+
 def origin(parser: argparse.ArgumentParser, help_text: str) -> None:
     parser.add_argument("--origin", metavar="O", help=help_text)
 

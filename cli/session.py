@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cli.errors import DIFFERENT, DONE, Refused
-from cli.render import Screen
+from cli.render import Screen, duration
 
 if TYPE_CHECKING:
     from cli.client import Answer, Client, Document, Query
@@ -62,10 +62,19 @@ class Session:
     ) -> Answer:
         """A change, with the options that every writing verb has."""
         with self.forcible():
-            return self.client.write(method, path, self.write_query() | (query or {}), body, etag)
+            answer = self.client.write(method, path, self.write_query() | (query or {}), body, etag)
+        self.tell_waiting(answer)
+        return answer
 
     def write_query(self) -> Query:
-        return {"dry_run": self.args.dry_run, "force": self.args.force}
+        window: int | None = getattr(self.args, "confirm_within", None)
+        return {"dry_run": self.args.dry_run, "force": self.args.force, "confirm_within": window}
+
+    def tell_waiting(self, answer: Answer) -> None:
+        """What is to be done before time is up."""
+        if answer.headers.get("X-Confirmation"):
+            window = duration(self.args.confirm_within)
+            self.warn(f"this holds for {window} unless you say `xdpfw confirm`; `xdpfw rollback` takes it back at once")
 
     @contextmanager
     def forcible(self) -> Iterator[None]:

@@ -6,7 +6,7 @@ _xdpfw_interfaces() { local path; for path in /sys/class/net/*; do echo "${path#
 
 _xdpfw() {
     local cur=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb='' words='' at
-    local verbs="serve prepare attach detach status doctor block unblock allow unallow list show import export counters top events rules policy program explain replay set backup restore token"
+    local verbs="serve prepare attach detach status doctor block unblock allow unallow list show import export counters top events rules policy config apply confirm rollback panic audit program explain replay set backup restore token"
     for ((at = 1; at < COMP_CWORD; at++)); do
         case ${COMP_WORDS[at]} in
             --socket | --url | --timeout) ((at++)) ;;
@@ -20,6 +20,7 @@ _xdpfw() {
         --sort) words="pps bps packets bytes share" ;;
         --of) words="total passed dropped" ;;
         --role) words="read write admin" ;;
+        --outcome) words="accepted refused unchanged" ;;
         --attach | --interface) words=$(_xdpfw_interfaces) ;;
         --format) words="text json ndjson" ;;
         --socket | --config | --state-dir | --bpffs) COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -35,6 +36,7 @@ _xdpfw() {
             import) if ((COMP_CWORD - at > 1)); then COMPREPLY=($(compgen -f -- "$cur")); return; fi; words=$(_xdpfw_sets) ;;
             backup | restore) COMPREPLY=($(compgen -f -- "$cur")); return ;;
             prepare) COMPREPLY=($(compgen -u -- "$cur")); return ;;
+            apply) COMPREPLY=($(compgen -f -- "$cur")); return ;;
             rules) words="list add edit move remove pass drop limit" ;;
             replay) COMPREPLY=($(compgen -f -- "$cur")); return ;;
             policy) words="show default mode pass drop enforce monitor" ;;

@@ -40,14 +40,14 @@ class SystemClock:
 
 @dataclass(frozen=True, slots=True)
 class ClockAnchor:
-    """`offset`: wall clock minus monotonic clock in ns, during boot `boot`."""
+    """`offset`: wall clock minus monotonic clock in ns, to the microsecond, during boot `boot`."""
 
     boot: str
     offset: int
 
     @classmethod
     def take(cls, clock: Clock) -> ClockAnchor:
-        return cls(boot_id(), clock.wall() - clock.monotonic())
+        return cls(boot_id(), (clock.wall() - clock.monotonic()) // 1000 * 1000)
 
     def step_since(self, earlier: ClockAnchor | None) -> int:
         """By how much (ns) the wall clock was stepped since; 0 across boots, where it cannot be told."""

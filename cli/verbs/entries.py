@@ -8,7 +8,7 @@ import sys
 
 from cli.client import Document, Query, segment
 from cli.errors import Refused
-from cli.options import dry_run, force, lifetime, origin
+from cli.options import lifetime, origin, writing
 from cli.render import duration, number
 from cli.session import Session
 from cli.values import prefixes_of
@@ -52,8 +52,7 @@ def configure(verb: str, parser: argparse.ArgumentParser) -> None:
             "--exactly", action="store_true", help="make it end at that time, also where it now lasts longer"
         )
         parser.set_defaults(run=_add)
-    dry_run(parser)
-    force(parser)
+    writing(parser)
     parser.set_defaults(verb=verb, set=verb.removeprefix("un"))
     parser.epilog = _EXAMPLES[verb]
 

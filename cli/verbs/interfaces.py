@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from cli.client import Document, segment
 from cli.errors import NOT_FOUND, USAGE, Failure, Refused, code_of_status
-from cli.options import dry_run, force
+from cli.options import writing
 from cli.session import Session
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ def configure(verb: str, parser: argparse.ArgumentParser) -> None:
         instance.add_argument("--bpffs", metavar="DIR", help="where bpffs is mounted (/sys/fs/bpf)")
         instance.add_argument("--config", metavar="FILE", help="the daemon's configuration")
         parser.set_defaults(run=_detach)
-    dry_run(parser)
-    force(parser)
+    writing(parser)
 
 
 def _attach(session: Session) -> int:
@@ -84,6 +83,8 @@ def _detach(session: Session) -> int:
     if args.state_dir or args.instance or args.bpffs or args.config:
         raise Failure(USAGE, "--state-dir, --instance, --bpffs and --config go with --offline")
     names = [args.interface] if args.interface else _wanted(session)
+    if len(names) > 1 and args.confirm_within:
+        raise Failure(USAGE, "these are several changes, and one alone can wait for confirmation; name one interface")
     released: list[str] = []
     written: Document = {"revision": None, "changed": False}
     failures: list[Failure] = []

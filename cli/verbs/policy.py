@@ -7,7 +7,7 @@ import argparse
 
 from cli.client import Document
 from cli.errors import DONE
-from cli.options import common, dry_run, force
+from cli.options import common, writing
 from cli.session import Session
 
 _EXAMPLES = """\
@@ -30,8 +30,7 @@ def configure(_verb: str, parser: argparse.ArgumentParser) -> None:
         "value", choices=("enforce", "monitor"), metavar="enforce|monitor", help="monitor drops nothing and counts"
     )
     for sub in (default, mode):
-        dry_run(sub)
-        force(sub)
+        writing(sub)
         sub.set_defaults(run=_change)
     for sub in (show, default, mode):
         common(sub)

@@ -8,7 +8,7 @@ from typing import Any
 
 from cli.client import Document, segment
 from cli.errors import DONE, USAGE, Failure
-from cli.options import common, dry_run, duration, force, positive
+from cli.options import common, duration, positive, writing
 from cli.render import RIGHT, Cell, Column, Table, count, number, size
 from cli.session import Session
 
@@ -62,8 +62,7 @@ def configure(_verb: str, parser: argparse.ArgumentParser) -> None:
             _fields(sub)
         if name != "remove":
             _place(sub)
-        dry_run(sub)
-        force(sub)
+        writing(sub)
         common(sub)
         sub.set_defaults(run=run)
     parser.epilog = _EXAMPLES

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from cli.client import Document, Query, segment
 from cli.errors import DONE, USAGE, Failure
-from cli.options import common, dry_run, force, positive
+from cli.options import common, positive, writing
 from cli.render import RIGHT, Column, Table, count, number, size
 from cli.session import Session
 from cli.times import still
@@ -55,8 +55,7 @@ def _configure_set(parser: argparse.ArgumentParser) -> None:
             sub.add_argument("--comment", metavar="TEXT", default="", help="what it is for")
         elif action == "describe":
             sub.add_argument("comment", metavar="TEXT", help="what it is for")
-        dry_run(sub)
-        force(sub)
+        writing(sub)
         common(sub)
         sub.set_defaults(run=run)
     parser.epilog = _SET_EXAMPLES

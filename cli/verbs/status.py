@@ -63,6 +63,10 @@ def _headline(session: Session, status: Document) -> None:
     session.say(f"xdpfw {status['version']}, instance {status['instance']}: {ready}, up {duration(status['uptime'])}")
     mode = policy["mode"] if policy["mode"] == "enforce" else paint("monitor (nothing is dropped)", "yellow")
     session.say(f"policy     default {policy['default']}, {mode}, revision {status['revision']}")
+    panic = status.get("panic") or {}
+    if panic.get("on"):
+        kept = ", ".join(panic["keep"]) or "nobody"
+        session.say(paint(f"PANIC      everything is dropped; let through: {kept}; `xdpfw panic --off` ends it", "red"))
     for problem in status["problems"]:
         session.say(f"{paint('problem', 'red')}    {problem}")
     for warning in status["warnings"]:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from cli.client import Document, Query, segment
 from cli.errors import DONE, FAILED, USAGE, Failure, Refused
 from cli.lists import FORMATS, Item, bodies, format_of, read, valid
-from cli.options import dry_run, force, lifetime
+from cli.options import lifetime, writing
 from cli.progress import Progress
 from cli.render import duration, number
 from cli.session import Session
@@ -54,8 +54,7 @@ def configure(verb: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--skip-invalid", action="store_true", help="pass over what is no prefix, and say so")
     parser.add_argument("--progress", action="store_true", help="show progress also without a terminal")
     lifetime(parser)
-    dry_run(parser)
-    force(parser)
+    writing(parser)
     parser.set_defaults(run=_import)
 
 
@@ -94,7 +93,9 @@ def _replace(
     try:
         with session.forcible():
             blocks = progress.sending(file, length)
-            return session.client.upload(path, query, FORMATS[form], blocks, length, etag).written()
+            answer = session.client.upload(path, query, FORMATS[form], blocks, length, etag)
+        session.tell_waiting(answer)
+        return answer.written()
     except Refused as refused:
         explain(refused, [])
         _advise(refused)
@@ -135,6 +136,9 @@ def _merge(session: Session, file: BinaryIO, form: str, progress: Progress) -> D
         raise Failure(FAILED, f"{args.file} holds no prefix; nothing was changed", *_shown(skipped))
     progress.sent()
     pieces = list(bodies(items))
+    if len(pieces) > 1 and args.confirm_within:
+        raise Failure(USAGE, "a list as long as this is several changes, and one alone can wait for confirmation",
+                      "--replace --origin NAME makes one of it")  # fmt: skip
     if len(pieces) > 1 and not args.dry_run:
         for first, piece in pieces:
             _patch(session, first, piece, places, rehearse=True)

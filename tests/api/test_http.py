@@ -27,7 +27,7 @@ def api(fake: Api) -> Api:
     return fake
 
 
-@pytest.mark.parametrize("path", ["nowhere", "config", "sets/block/", "/api", "/docs", "/api/v2/sets"])
+@pytest.mark.parametrize("path", ["nowhere", "sets/block/", "/api", "/docs", "/api/v2/sets"])
 def test_what_there_is_not_is_404(api: Api, path: str) -> None:
     problem(api.client.get(path if path[0] != "/" else f"http://xdpfw{path}"), 404)
 

@@ -10,7 +10,7 @@ from tests.loaded import Loaded
 from xdpfw.kernel.fake import FakeKernel
 from xdpfw.model.errors import InvalidInput
 from xdpfw.model.limits import Limits
-from xdpfw.model.policy import DEFAULT_RULES, MAX_ROWS, MAX_SLOTS, Policy
+from xdpfw.model.policy import DEFAULT_RULES, MAX_ROWS, MAX_SLOTS, PANIC_ROWS, Policy
 from xdpfw.model.reason import MAX_REASONS, Verdict
 from xdpfw.model.rule import Action, Rule, Slots, set_rule
 from xdpfw.model.rule_form import parse_rule, parse_rules
@@ -56,7 +56,7 @@ def test_only_what_is_asked_is_compiled_in() -> None:
 
 
 def test_more_rules_than_rows_are_refused() -> None:
-    most = [set_rule(f"r{n}", "block", Action.DROP) for n in range(MAX_ROWS)]
+    most = [set_rule(f"r{n}", "block", Action.DROP) for n in range(MAX_ROWS - PANIC_ROWS)]
     check_rows(most)
     with pytest.raises(InvalidInput, match="too many rules"):
         check_rows([*most, set_rule("one-more", "block", Action.DROP)])

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -75,6 +75,19 @@ class StepView:
     replaced since are not kept any more."""
 
     revision: int
-    made_at: datetime
+    made_at: datetime | None
     author: AuthorView | None
     whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeView:
+    """Answer of a change of several things in one step: what it made, or would make, different."""
+
+    revision: int
+    changed: bool
+    dry_run: bool
+    confirmation: str | None
+    differences: list[DifferenceView]
+    more: int
+    warnings: list[str] = field(default_factory=list)

@@ -52,6 +52,16 @@ def instant(value: object) -> datetime:
     return moment.astimezone(UTC)
 
 
+def ethertype(value: object) -> int:
+    """`0x88cc` or 35020. Below 0x600 it would be a length (IEEE 802.3, 3.2.6)."""
+    number = value
+    if isinstance(value, str) and re.fullmatch("0x[0-9A-Fa-f]{1,4}", value):
+        number = int(value, 16)
+    if isinstance(number, bool) or not isinstance(number, int) or not 0x600 <= number <= 0xFFFF:
+        raise ValueError(f"{str(value)[:40]!r} is not an EtherType: 0x0600 to 0xffff")
+    return number
+
+
 def comment(value: object) -> str:
     """One line of text."""
     if not isinstance(value, str) or len(value) > MAX_COMMENT or _UNFIT.search(value):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from xdpfw.model.ledger_views import ConfirmationView
 from xdpfw.model.packet_views import EventsStatus
 
 
@@ -316,6 +317,15 @@ class OperationView:
 
 
 @dataclass(frozen=True, slots=True)
+class PanicView:
+    """Whether all is dropped but what is kept; since when; the prefixes that are kept."""
+
+    on: bool
+    since: datetime | None
+    keep: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class StatusView:
     version: str
     instance: str
@@ -326,6 +336,8 @@ class StatusView:
     problems: list[str]
     warnings: list[str]
     policy: PolicyView
+    panic: PanicView
+    confirmations: list[ConfirmationView]
     interfaces: list[InterfaceView]
     sets: list[SetView]
     maps: dict[str, MapView]

@@ -115,7 +115,12 @@ def parse_json(body: bytes, *, now: int, skip_invalid: bool = False) -> Bulk:
     items = _loads(body)
     if not isinstance(items, list):
         raise Unreadable("a JSON list of prefixes or entries is wanted")
-    return _collect(((f"/{index}", item) for index, item in enumerate(items)), now, skip_invalid)
+    return parse_items(items, now=now, skip_invalid=skip_invalid)
+
+
+def parse_items(items: Sequence[Any], *, now: int, pointer: str = "", skip_invalid: bool = False) -> Bulk:
+    """The same, read already, at `pointer` in its document."""
+    return _collect(((f"{pointer}/{index}", item) for index, item in enumerate(items)), now, skip_invalid)
 
 
 def parse_ndjson(body: bytes, *, now: int, skip_invalid: bool = False) -> Bulk:

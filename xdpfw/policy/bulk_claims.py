@@ -9,6 +9,7 @@ import numpy.typing as npt
 from xdpfw.model.prefix import Family
 from xdpfw.policy import claims as c
 from xdpfw.policy.bulk import UNSET, Bulk, Rows
+from xdpfw.policy.ops import NEVER
 from xdpfw.policy.strings import Strings
 from xdpfw.policy.table import Records
 
@@ -26,7 +27,8 @@ def rows_of(
         numbers = 0 if only is None else only
         own = _interned(rows.origins, bulk.texts, origins, 0) if only is None else None
         records["key"] = c.claim_keys(rows.keys, numbers if own is None else own)
-        records["expires"] = expires if rows.expires is None else np.where(rows.expires == UNSET, expires, rows.expires)
+        ends = expires if rows.expires is None else np.where(rows.expires == UNSET, expires, rows.expires)
+        records["expires"] = np.where(np.equal(ends, NEVER), NEVER, ends // 1000 * 1000)
         said = _interned(rows.comments, bulk.texts, comments, unsaid)
         records["comment"] = unsaid if said is None else said
         records["added"] = now

@@ -38,6 +38,12 @@ ABSENT = -1
 Times = npt.NDArray[np.int64]
 
 
+def in_microseconds(ns: int) -> int:
+    """Times of claims are whole microseconds, which is what RFC 3339 texts say here: what is exported can be read back
+    exactly."""
+    return ns // 1000 * 1000
+
+
 def claim_keys(prefixes: Keys, numbers: npt.NDArray[Any] | int) -> Keys:
     """Keys of claims: prefix keys with origin numbers behind."""
     rows = np.empty((len(prefixes), prefixes.dtype.itemsize + 2), np.uint8)

@@ -136,8 +136,13 @@ class _Undoing:
         for delta in self.deltas:
             if delta.family == family:
                 wanted = wanted.merge(*_taken_back(delta, wanted, self.now, self.careful))
-        back, away = wanted.changes_since(table), table.changes_since(wanted)
-        return edits.apply(table, back, k.without(away["key"], back["key"]), longest=False)
+        return towards(table, wanted)
+
+
+def towards(table: SortedTable, wanted: SortedTable) -> TableEdit:
+    """From one version of a table to another."""
+    back, away = wanted.changes_since(table), table.changes_since(wanted)
+    return edits.apply(table, back, k.without(away["key"], back["key"]), longest=False)
 
 
 def _taken_back(delta: Delta, table: SortedTable, now: int, careful: bool) -> tuple[Records, Keys]:

@@ -35,7 +35,7 @@ LONGEST = 1000
 
 
 def policy_differences(old: Policy, new: Policy) -> Iterator[Difference]:
-    before, after = policy_fields(old), policy_fields(new)
+    before, after = ({**policy_fields(policy), "panic": policy.panic is not None} for policy in (old, new))
     yield from _differing("policy", before, after)
     if old.rules != new.rules:
         yield from _rule_differences(old.rules, new.rules)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from xdpfw.model.errors import Fault, InvalidInput
 from xdpfw.model.feature import Feature, Features
-from xdpfw.model.policy import MAX_ROWS, Policy
+from xdpfw.model.policy import MAX_ROWS, PANIC_ROWS, Policy
 from xdpfw.model.reason import Verdict
 from xdpfw.model.rule import AddressMatch, Match, Mode, Rule
 
@@ -38,10 +38,10 @@ def check_rows(rules: Sequence[Rule]) -> None:
     count = 0
     for number, rule in enumerate(rules):
         count += (1 + _is_mixed(rule.match.source)) * (1 + _is_mixed(rule.match.destination)) * rule.enabled
-        if count > MAX_ROWS:
+        if count > MAX_ROWS - PANIC_ROWS:
             detail = (
-                f"too many rules: there is room for {MAX_ROWS:,} rows, which rule {number + 1} of {len(rules):,} "
-                "exceeds; a rule is one row, or two to four if it names both sets and prefixes on a side"
+                f"rule {number + 1} of {len(rules):,} exceeds the room for rules, {MAX_ROWS - PANIC_ROWS:,} rows: "
+                "there are too many rules; one is one row, or two to four if it names both sets and prefixes on a side"
             )
             raise InvalidInput(detail, [Fault(f"/{number}", "beyond the room for rules")])
 
@@ -68,7 +68,8 @@ def features_of(policy: Policy) -> Features:
         Feature.MONITORED_RULES: any(row.rule.mode is Mode.MONITOR for row in rows),
         Feature.LIMITS: any(row.rule.limit for row in rows),
         Feature.BANS: any(row.rule.bans for row in rows),
-        Feature.ESTABLISHED: policy.default is Verdict.DROP,
+        # In panic nothing gets as far as the default; but what is known for the time after it stays known.
+        Feature.ESTABLISHED: (policy.panic or policy).default is Verdict.DROP,
     }
     return frozenset(feature for feature, wanted in asked.items() if wanted)
 

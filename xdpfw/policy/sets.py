@@ -217,7 +217,7 @@ class Sets:
 
         def moved(family: Family, table: SortedTable) -> TableEdit:
             rows = table.expiring(NEVER - 1).copy()
-            rows["expires"] += delta_ns
+            rows["expires"] += c.in_microseconds(delta_ns)
             return edits.apply(table, rows, rows["key"][:0], longest=False)
 
         return self.edited(None, moved)
@@ -313,7 +313,7 @@ class Sets:
         found: dict[Family, list[Any]] = {family: [] for family in FAMILIES}
         for claim in claims:
             key = k.key_of(claim.prefix) + self.origins.intern(claim.origin).to_bytes(2, "big")
-            expires = NEVER if claim.expires is None else claim.expires
+            expires = NEVER if claim.expires is None else c.in_microseconds(claim.expires)
             found[claim.prefix.family].append((key, expires, self.comments.intern(claim.comment), claim.added))
         return {family: c.latest(np.array(rows, CLAIM[family])) for family, rows in found.items()}
 

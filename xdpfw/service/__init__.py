@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from xdpfw.service.banned import BannedSet
+from xdpfw.service.config import ConfigUseCases
 from xdpfw.service.explain import ExplainUseCases
+from xdpfw.service.history import HistoryUseCases
 from xdpfw.service.upkeep import Upkeep
 
 
-class Firewall(BannedSet, ExplainUseCases, Upkeep):
+class Firewall(BannedSet, ConfigUseCases, HistoryUseCases, ExplainUseCases, Upkeep):
     """Everything that the REST API offers, and what the daemon does by itself (`run_upkeep`)."""

@@ -12,7 +12,6 @@ from xdpfw.model.ledger import DAEMON, Pending
 from xdpfw.model.ledger_views import ConfirmationView
 from xdpfw.model.requests import WriteOptions
 from xdpfw.model.views import Written
-from xdpfw.policy.rows import features_of
 from xdpfw.policy.sets import Edit
 from xdpfw.service.changes import Changes, Draft
 from xdpfw.service.policy import changed_resources
@@ -98,7 +97,7 @@ class ConfirmUseCases(Changes):
         before = await asyncio.to_thread(self.store.before, pending.revision)
         shift, now = self.anchor.step_since(before.anchor), self.clock.wall()
         policy = self.state.policy
-        wanted = features_of(policy) | features_of(policy_without(pending, before, policy))
+        wanted = self.writer.wanted_for(policy, policy_without(pending, before, policy))
         await asyncio.to_thread(self.kernel.prepare, wanted)
 
         def make(state: State) -> Edit:

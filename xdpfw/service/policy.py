@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from xdpfw.model.ban import BANNED
-from xdpfw.model.errors import Fault, Guarded, InvalidInput
+from xdpfw.model.errors import Conflict, Fault, Guarded, InvalidInput
 from xdpfw.model.ledger import POLICY, RULES, Part
-from xdpfw.model.policy import ALLOW, BLOCK, Policy
+from xdpfw.model.policy import ALLOW, BLOCK, PANIC_DROP, PANIC_KEEP, Policy
 from xdpfw.model.reason import Verdict
 from xdpfw.model.requests import WriteOptions
 from xdpfw.model.rule import Mode, Rule
@@ -65,33 +65,59 @@ class PolicyUseCases(Changes):
         refuse; `tag`: the resource that If-Match is about; `what`: the change, for people; `part`: of the state;
         `status`: of the answer."""
 
-        def checked() -> tuple[Policy, Policy]:
-            old = self.state.policy
-            check_match(opts.if_match, self.etag(tag))
-            self.check_free((part,), opts)
+        def checked(old: Policy) -> Policy:
+            no_panic(old)
             new = make(old)
             check_rules(new.rules, self.state.sets)
-            return old, new
+            return new
+
+        return await self.replace_policy(checked, opts, tag=tag, what=what, parts=(part,), status=status)
+
+    async def replace_policy(
+        self,
+        make: Callable[[Policy], Policy],
+        opts: WriteOptions,
+        *,
+        tag: str,
+        what: str,
+        parts: tuple[Part, ...],
+        status: int,
+        guarded: bool = True,
+    ) -> tuple[Policy, Written]:
+        """The same with whatever `make` makes, which is not looked at. `guarded`: it may lock nobody out."""
+
+        def made() -> tuple[Policy, Policy]:
+            old = self.state.policy
+            check_match(opts.if_match, self.etag(tag))
+            self.check_free(parts, opts)
+            return old, make(old)
 
         def work() -> tuple[Policy, bool]:
-            old, new = checked()
-            draft = Draft((part,), status=status)
+            old, new = made()
+            draft = Draft(parts, status=status)
             if new != old:
                 self.check_free(_sets_named(new), opts)
                 draft = replace(draft, resources=changed_resources(old, new), policy=new, history=True)
-                if not opts.force:
+                if guarded and not opts.force:
                     keeps_own_rules(old, new, what)
-                self.guard(draft, opts, what)
+                if guarded:
+                    self.guard(draft, opts, what)
             changed = self.enforce(draft, opts)
             return new if opts.dry_run else self.state.policy, changed
 
-        old, new = await asyncio.to_thread(checked)
+        old, new = await asyncio.to_thread(made)
         if not opts.dry_run and new != old:
             # Before the lock, so that nobody else waits for the compiler.
             await asyncio.to_thread(self.kernel.prepare, self.writer.wanted_for(old, new))
         async with self.writer.lock:
             policy, changed = await self.writer.call(work)
             return policy, self.written(changed, opts)
+
+
+def no_panic(policy: Policy) -> None:
+    """Raises Conflict while there is panic: what is written now would not be what comes back after it."""
+    if policy.panic:
+        raise Conflict("there is panic: everything but what it keeps is dropped. `xdpfw panic --off` ends it first")
 
 
 def keeps_own_rules(old: Policy, new: Policy, what: str) -> None:
@@ -111,6 +137,11 @@ def check_rules(rules: Sequence[Rule], sets: Sets) -> None:
         for number, rule in enumerate(rules)
         for name in rule.set_names
         if name not in sets.defined
+    ]
+    faults += [
+        Fault(f"/{number}/id", f"{rule.id} is the id of a rule of panic, and no other's")
+        for number, rule in enumerate(rules)
+        if rule.id in (PANIC_KEEP, PANIC_DROP)
     ]
     if faults:
         raise InvalidInput(f"{faults[0].pointer}: {faults[0].detail}", faults)

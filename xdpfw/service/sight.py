@@ -15,7 +15,9 @@ from xdpfw.model.packet_views import EventsStatus
 from xdpfw.model.prefix import Address, Prefix
 from xdpfw.model.views import AddressView, Count, InterfaceView, MapView, MatchView, StatusView
 from xdpfw.service.bans import BanUseCases
+from xdpfw.service.confirm import ConfirmUseCases
 from xdpfw.service.interfaces import InterfaceUseCases
+from xdpfw.service.panic import PanicUseCases
 from xdpfw.service.present import match_view, policy_view
 from xdpfw.service.rules import RuleUseCases
 from xdpfw.service.sets import SetUseCases
@@ -23,13 +25,14 @@ from xdpfw.service.sets import SetUseCases
 NEARLY_FULL = 0.9
 
 
-class SightUseCases(SetUseCases, RuleUseCases, InterfaceUseCases, BanUseCases):
+class SightUseCases(SetUseCases, RuleUseCases, InterfaceUseCases, BanUseCases, PanicUseCases, ConfirmUseCases):
     async def status(self) -> StatusView:
         interfaces, sets, maps = await asyncio.gather(
             self.list_interfaces(), self.list_sets(), asyncio.to_thread(self.kernel.fill)
         )
         problems = self._problems(interfaces)
-        warnings = [*self.warnings, *(f"{view.name}: {view.warning}" for view in interfaces if view.warning)]
+        warnings = [*self._alarms(), *self.warnings]
+        warnings += [f"{view.name}: {view.warning}" for view in interfaces if view.warning]
         warnings += [
             f"map {fill.name} is nearly full: {fill.used} of {fill.size}"
             for fill in maps
@@ -46,6 +49,8 @@ class SightUseCases(SetUseCases, RuleUseCases, InterfaceUseCases, BanUseCases):
             problems=problems,
             warnings=warnings,
             policy=policy_view(self.state.policy),
+            panic=self.panic(),
+            confirmations=self.confirmations(),
             interfaces=interfaces,
             sets=sets,
             maps={fill.name: MapView(fill.used if fill.used >= 0 else None, fill.size) for fill in maps},
@@ -54,6 +59,15 @@ class SightUseCases(SetUseCases, RuleUseCases, InterfaceUseCases, BanUseCases):
             events=EventsStatus(len(self.events.watchers), self.events.lost, self.events.limited),
             kernel=await asyncio.to_thread(self.kernel.features),
         )
+
+    def _alarms(self) -> list[str]:
+        """What nobody should overlook."""
+        found = []
+        if self.state.policy.panic:
+            found.append("PANIC: everything is dropped but what is kept; `xdpfw panic --off` ends it")
+        if self.pending:
+            found.append(self.told(self.pending))
+        return found
 
     def watch_status(self, interval: float, encode: Callable[[StatusView], bytes]) -> AsyncGenerator[bytes, None]:
         """The same, again and again, once for all who watch."""
@@ -71,7 +85,8 @@ class SightUseCases(SetUseCases, RuleUseCases, InterfaceUseCases, BanUseCases):
             return [error.detail]
 
     def _problems(self, interfaces: list[InterfaceView]) -> list[str]:
-        waiting = [f"{name}: {why}" for name, why in sorted(self.to_attach.items())]
+        waiting = [self.overdue] if self.overdue else []
+        waiting += [f"{name}: {why}" for name, why in sorted(self.to_attach.items())]
         waiting += [f"{name}: {why}" for name, why in sorted(self.interfaces.incomplete.items())]
         return waiting + [
             f"{view.name}: {view.warning}"

@@ -26,7 +26,7 @@ def policy_without(pending: Pending, before: Before, policy: Policy) -> Policy:
     if RULES in pending.parts:
         policy = replace(policy, rules=old.rules)
     if POLICY in pending.parts:
-        policy = replace(policy, default=old.default, mode=old.mode, ethertypes=old.ethertypes)
+        policy = replace(policy, default=old.default, mode=old.mode, ethertypes=old.ethertypes, panic=old.panic)
     return policy
 
 
@@ -35,12 +35,9 @@ def with_definitions(
     comments: Mapping[str, str | None],
     deltas: Sequence[Delta],
     now: int,
-    shift: int = 0,
-    *,
-    careful: bool = False,
+    shift: int,
 ) -> Edit:
-    """Sets with these comments (None: without the set), and changes of their entries taken back, newest first.
-    `careful`: entries that others changed since stay as they are, and sets that hold any stay too."""
+    """Sets with these comments (None: without the set), and changes of their entries taken back, newest first."""
     made: list[Edit] = []
 
     def step(edit: Edit) -> None:
@@ -52,12 +49,9 @@ def with_definitions(
         if comment is not None:
             step(sets.describe(name, comment) if name in sets.defined else sets.create(name, comment))
     gone = [name for name, comment in comments.items() if comment is None and name in sets.defined]
-    # What goes as a whole need not be emptied first, unless what is left in it tells whether it goes.
-    inside = [delta for delta in deltas if careful or delta.name not in gone]
-    step(undo(sets, inside, now, shift=shift, careful=careful))
+    step(undo(sets, [delta for delta in deltas if delta.name not in gone], now, shift=shift))
     for name in gone:
-        if not careful or not sets.total(name):
-            step(sets.drop(name))
+        step(sets.drop(name))
     return joined(sets, made)
 
 

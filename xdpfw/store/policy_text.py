@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
-from xdpfw.model.policy import Policy
+from xdpfw.model.policy import Panic, Policy
 from xdpfw.model.reason import Verdict
 from xdpfw.model.rule import Mode, Slots
 from xdpfw.model.rule_form import parse_rules
@@ -22,6 +23,7 @@ def policy_text(policy: Policy) -> str:
             "rules": [show_rule(rule) for rule in policy.rules],
             "slots": policy.slots.of,
         }
+        | ({"panic": asdict(policy.panic)} if policy.panic else {})
     )
 
 
@@ -35,4 +37,11 @@ def policy_of(text: str | None) -> Policy:
         parse_rules(document["rules"]),
         tuple(document["ethertypes"]),
         Slots(document["slots"]),
+        _panic_of(document.get("panic")),
     )
+
+
+def _panic_of(document: dict[str, Any] | None) -> Panic | None:
+    if document is None:
+        return None
+    return Panic(document["since"], Verdict(document["default"]), Mode(document["mode"]))
