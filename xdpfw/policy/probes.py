@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from xdpfw.model.policy import Policy
-from xdpfw.model.prefix import Address, Family, Prefix
+from xdpfw.model.prefix import HOST_LENGTH, Address, Family, Prefix
 from xdpfw.model.reason import Verdict
 from xdpfw.model.rule import Action, Mode, Rule
 from xdpfw.policy import keys as k
@@ -146,11 +146,12 @@ def lost(
 ) -> Iterator[Lost]:
     """For each target the first packet that would be dropped after the change and was not before. `touched`: nothing
     else differs than whether these are in sets."""
+    rules = _Rules(before.policy), _Rules(after.policy)
     for target in targets:
         about = None if touched is None else _about(target, touched)
         if about is not None and not about:
             continue
-        found = next(_lost(target, before, after, now, about), None)
+        found = next(_lost(target, before, after, now, about, rules), None)
         if found:
             yield found
 
@@ -163,10 +164,16 @@ def _about(target: Target, touched: Touched) -> list[Prefix]:
 
 
 def _lost(
-    target: Target, before: Situation, after: Situation, now: int, about: Sequence[Prefix] | None
+    target: Target,
+    before: Situation,
+    after: Situation,
+    now: int,
+    about: Sequence[Prefix] | None,
+    rules: tuple[_Rules, _Rules],
 ) -> Iterator[Lost]:
     for address in _addresses(target, after, about):
-        judges = [_Judge(situation, address, target, now) for situation in (before, after)]
+        situations = zip((before, after), rules, strict=True)
+        judges = [_Judge(situation, address, target, now, some) for situation, some in situations]
         for at in (None, *judges[1].ends()):
             for probe in PROBES[target.role]:
                 for interface in _interfaces(target, after):
@@ -208,11 +215,42 @@ def _addresses(target: Target, after: Situation, about: Sequence[Prefix] | None)
     return list(found)
 
 
+class _Rules:
+    """A policy without the rules that cannot match a source, because they name others: with thousands of rules, nearly
+    all of the work is to find that out."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._asked: list[tuple[Rule, tuple[tuple[int, int, int], ...] | None]] | None = None
+
+    def about(self, address: Address) -> Policy:
+        if self._asked is None:
+            self._asked = [(rule, _prefixes_alone(rule)) for rule in self._policy.rules if rule.enabled]
+        family, number = address.version, int(address)
+        kept = tuple(
+            rule
+            for rule, prefixes in self._asked
+            if prefixes is None or any(of == family and number >> shift == start for of, shift, start in prefixes)
+        )
+        return replace(self._policy, rules=kept)
+
+
+def _prefixes_alone(rule: Rule) -> tuple[tuple[int, int, int], ...] | None:
+    """Family, length of the host part and the rest of each prefix that a rule wants sources in; None where it is not
+    that alone that it wants."""
+    source = rule.match.source
+    if source.sets or not source.prefixes:
+        return None
+    widths = [(prefix, HOST_LENGTH[prefix.family] - prefix.length) for prefix in source.prefixes]
+    return tuple((prefix.family, shift, int.from_bytes(prefix.address) >> shift) for prefix, shift in widths)
+
+
 class _Judge:
     """What becomes of packets from an address to the target's local one."""
 
-    def __init__(self, situation: Situation, address: Address, target: Target, now: int) -> None:
-        self._situation, self._now = situation, now
+    def __init__(self, situation: Situation, address: Address, target: Target, now: int, rules: _Rules) -> None:
+        self._situation, self._now, self._rules = situation, now, rules
+        self._policy: Policy | None = None
         self._address, self._target = address, target
         self._inside: dict[tuple[Address, int], set[str]] = {}
 
@@ -234,7 +272,8 @@ class _Judge:
         if policy.mode is Mode.MONITOR:
             return False, None
         when = self._now if at is None else at
-        rule = Packet(self._parsed(probe), LENGTH, interface, self._sets_of(when)).first(policy, Mode.ENFORCE)
+        self._policy = self._policy or self._rules.about(self._address)
+        rule = Packet(self._parsed(probe), LENGTH, interface, self._sets_of(when)).first(self._policy, Mode.ENFORCE)
         if rule is None:
             return policy.default is Verdict.DROP and not probe.reply, None
         return rule.action is Action.DROP, rule
