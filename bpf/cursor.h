@@ -13,10 +13,16 @@ typedef struct xdp_md frame_context;
 /* More than all headers within the bounds above can take: 14 + 4 * 4 + 40 + 8 * 2048. */
 #define OFFSET_MASK 0x7fff
 
+/* Where a header goes by that lies outside of the first buffer: the largest is that of IPv6. */
+struct room {
+	__u64 words[5];
+};
+
 struct cursor {
 	frame_context *ctx;
 	void *start;
 	void *end; /* of the first buffer */
+	struct room *room;
 	__u32 offset;
 };
 
@@ -42,7 +48,10 @@ static __always_inline void advance(struct cursor *cursor, struct packet *packet
 	cursor->offset = *(volatile __u16 *)&packet->cursor & OFFSET_MASK;
 }
 
-/* Copy a header. */
+/*
+ * Copy a header. No helper ever sees its address, so it needs no place on the stack, where the verifier would remember
+ * its contents long after they matter.
+ */
 static __always_inline int peek(const struct cursor *cursor, void *header, __u32 size)
 {
 	void *from = cursor->start + cursor->offset;
@@ -52,20 +61,25 @@ static __always_inline int peek(const struct cursor *cursor, void *header, __u32
 		return 0;
 	}
 #ifdef EGRESS
-	return bpf_skb_load_bytes(cursor->ctx, cursor->offset, header, size);
+	if (bpf_skb_load_bytes(cursor->ctx, cursor->offset, cursor->room, size))
+		return -1;
 #elif defined(MULTI_BUFFER)
-	return bpf_xdp_load_bytes(cursor->ctx, cursor->offset, header, size);
+	if (bpf_xdp_load_bytes(cursor->ctx, cursor->offset, cursor->room, size))
+		return -1;
 #else
 	return -1;
 #endif
+	__builtin_memcpy(header, cursor->room, size);
+	return 0;
 }
 
-static __always_inline struct cursor cursor_at(frame_context *ctx, __u32 offset)
+static __always_inline struct cursor cursor_at(frame_context *ctx, __u32 offset, struct room *room)
 {
 	return (struct cursor){
 		.ctx = ctx,
 		.start = (void *)(long)ctx->data,
 		.end = (void *)(long)ctx->data_end,
+		.room = room,
 		.offset = offset,
 	};
 }

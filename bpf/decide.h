@@ -31,8 +31,10 @@ struct scratch {
 	struct matched found;
 	__u32 talker_way; /* the slot of the source in its bucket, or NO_WAY (talkers.h) */
 	__u32 reserved;
+	struct room room; /* not cleared */
+	__u64 padding[3];
 };
-_Static_assert(sizeof(struct scratch) == 128, "struct scratch is two cache lines");
+_Static_assert(sizeof(struct scratch) == 192, "struct scratch is three cache lines");
 
 BPF_TABLE("array", __u32, struct scratch, scratch, 1);
 

@@ -73,9 +73,9 @@ int learn(struct __sk_buff *skb)
 	if (!frame)
 		return TC_ACT_UNSPEC;
 	frame->packet = (struct packet){};
-	if (parse(skb, &frame->packet) != REASON_DEFAULT || frame->packet.tail_fault)
+	if (parse(skb, &frame->packet, &frame->room) != REASON_DEFAULT || frame->packet.tail_fault)
 		return TC_ACT_UNSPEC;
-	if (key_of(skb, &frame->packet, 1, &frame->key) || !can_be_answered(&frame->packet, &frame->key))
+	if (key_of(skb, &frame->packet, 1, frame) || !can_be_answered(&frame->packet, &frame->key))
 		return TC_ACT_UNSPEC;
 	now = bpf_jiffies64();
 	flow = flows.lookup(&frame->key);

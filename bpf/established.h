@@ -59,9 +59,10 @@ static __always_inline int is_icmp_error(const struct packet *packet)
 }
 
 /* The packet that an ICMP error quotes, as far as it is there; -1 if it cannot be told. */
-static __always_inline int parse_quoted(struct xdp_md *ctx, const struct packet *packet, struct packet *quoted)
+static __always_inline int parse_quoted(struct xdp_md *ctx, const struct packet *packet, struct packet *quoted,
+					struct room *room)
 {
-	struct cursor cursor = cursor_at(ctx, (packet->transport + ICMP_HEADER) & OFFSET_MASK);
+	struct cursor cursor = cursor_at(ctx, (packet->transport + ICMP_HEADER) & OFFSET_MASK, room);
 	struct ipv6hdr header6;
 	struct iphdr header4;
 
@@ -86,10 +87,10 @@ static __always_inline int parse_quoted(struct xdp_md *ctx, const struct packet 
 	return 0;
 }
 
-static __always_inline int key_of_quoted(struct xdp_md *ctx, const struct packet *packet, struct packet *quoted,
-					 struct flow_key *key)
+static __always_inline int key_of_quoted(struct xdp_md *ctx, const struct packet *packet, struct asked *question)
 {
-	return parse_quoted(ctx, packet, quoted) || key_of(ctx, quoted, 1, key);
+	return parse_quoted(ctx, packet, &question->packet, &question->room) ||
+	       key_of(ctx, &question->packet, 1, question);
 }
 
 /* Fields of a socket are read one by one: the verifier takes no pointer that was calculated. */
@@ -191,16 +192,16 @@ static __always_inline void expect_fragments(const struct packet *packet, struct
 }
 
 /* The key of the flow that a packet would belong to were it an answer; -1 if it is none. */
-static __always_inline int key_of_answer(struct xdp_md *ctx, const struct packet *packet, struct flow_key *key)
+static __always_inline int key_of_answer(struct xdp_md *ctx, const struct packet *packet, struct asked *question)
 {
 	if (packet->fragment == FRAGMENT_LATER) {
-		name_fragments(packet, key);
+		name_fragments(packet, &question->key);
 		return 0;
 	}
 	/* Who begins a connection does not answer. */
 	if (packet->protocol == IPPROTO_TCP && (packet->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN)
 		return -1;
-	return key_of(ctx, packet, 0, key);
+	return key_of(ctx, packet, 0, question);
 }
 
 /* Why a packet passes that no row matched and the default would drop; REASON_DEFAULT: it does not. */
@@ -216,7 +217,7 @@ static __always_inline enum reason find_excuse(struct xdp_md *ctx, const struct 
 		return REASON_DEFAULT;
 	if (is_group_management(packet))
 		return REASON_GROUP_MANAGEMENT;
-	if (error ? key_of_quoted(ctx, packet, &question->packet, &question->key) : key_of_answer(ctx, packet, &question->key))
+	if (error ? key_of_quoted(ctx, packet, question) : key_of_answer(ctx, packet, question))
 		return REASON_DEFAULT;
 	flow = living_flow(&question->key, now);
 	if (!flow && !has_socket(ctx, &question->key, &question->tuple))

@@ -50,7 +50,8 @@ struct asked {
 	struct packet packet;
 	struct flow_key key;
 	struct bpf_sock_tuple tuple;
-	__u32 reserved[11];
+	__u32 reserved;
+	struct room room;
 };
 _Static_assert(sizeof(struct asked) == 192, "struct asked is three cache lines");
 
@@ -129,9 +130,10 @@ static __always_inline __u8 echo_type(__u8 protocol, int outbound)
 }
 
 /* The key of a packet's flow; answers -1 for packets that are part of none. */
-static __always_inline int key_of(frame_context *ctx, const struct packet *packet, int outbound, struct flow_key *key)
+static __always_inline int key_of(frame_context *ctx, const struct packet *packet, int outbound, struct asked *question)
 {
-	struct cursor cursor = cursor_at(ctx, packet->transport & OFFSET_MASK);
+	struct cursor cursor = cursor_at(ctx, packet->transport & OFFSET_MASK, &question->room);
+	struct flow_key *key = &question->key;
 	struct echo echo;
 
 	*key = (struct flow_key){

@@ -322,9 +322,9 @@ static __always_inline int is_ndp(const struct packet *packet)
 	       packet->icmp_type <= NDP_TYPE_LAST;
 }
 
-static __always_inline enum reason parse(frame_context *ctx, struct packet *packet)
+static __always_inline enum reason parse(frame_context *ctx, struct packet *packet, struct room *room)
 {
-	struct cursor cursor = cursor_at(ctx, 0);
+	struct cursor cursor = cursor_at(ctx, 0, room);
 	enum reason reason;
 
 	packet->frame_length = frame_length(ctx);

@@ -30,8 +30,8 @@ int xdp_filter(struct xdp_md *ctx)
 
 	if (!frame)
 		return XDP_DROP;
-	*frame = (struct scratch){};
-	reason = parse(ctx, &frame->packet);
+	__builtin_memset(frame, 0, __builtin_offsetof(struct scratch, room));
+	reason = parse(ctx, &frame->packet, &frame->room);
 	talkers_there = seek_talker(&frame->packet, cpu, &frame->talker_way);
 	if (!talkers_there)
 		return XDP_DROP;

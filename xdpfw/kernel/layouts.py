@@ -231,10 +231,17 @@ FLOW_KEY = np.dtype(
     ]
 )
 FLOW = np.dtype([("deadline", "u8"), ("state", "u4"), ("reserved", "u4")])
-ASKED = np.dtype([("packet", PACKET), ("key", FLOW_KEY), ("tuple", "u1", 36), ("reserved", "u4", 11)])
+ASKED = np.dtype([("packet", PACKET), ("key", FLOW_KEY), ("tuple", "u1", 36), ("reserved", "u4"), ("room", "u8", 5)])
 TRACE = np.dtype([("decision", DECISION), ("packet", PACKET)])
 SCRATCH = np.dtype(
-    [("packet", PACKET), ("decision", DECISION), ("rows", "u4", 2), ("talker_way", "u4"), ("reserved", "u4")]
+    [
+        ("packet", PACKET),
+        ("decision", DECISION),
+        ("rows", "u4", 2),
+        ("talker_way", "u4"),
+        ("reserved", "u4"),
+        ("room", "u8", 8),
+    ]
 )
 
 META = np.dtype(
