@@ -130,7 +130,7 @@ class Writer:
         try:
             ledger = beside.ledger() if beside.ledger else None
             change = StoredChange(revision, edit, policy, beside.interfaces, anchor, ledger=ledger)
-            self._store.save(replace(change, epochs=forgotten, packed=packed or {}))
+            self._store.save(replace(change, epochs=forgotten, packed=packed or Packed()))
         except Exception:
             self._compiler.abort(plan)
             raise

@@ -32,7 +32,8 @@ def told(edit: Edit) -> object:
     """Everything that an edit says, with what it makes of the set."""
     touched = {family: (edit.touched[family].tolist(), until_of(edit, family)) for family in FAMILIES}
     counts = edit.added, edit.refreshed, edit.removed, edit.kept, edit.total, edit.sets.count("block")
-    return touched, counts, {table: rows.array().tolist() for table, rows in edit.sets.tables.items()}
+    replaced = {table: [records.tolist() for records in both] for table, both in edit.replaced.items()}
+    return touched, counts, replaced, {table: rows.array().tolist() for table, rows in edit.sets.tables.items()}
 
 
 def until_of(edit: Edit, family: Family) -> list[int]:

@@ -364,13 +364,13 @@ def test_what_was_packed_before_others_wrote_is_put_right(path: Path, monkeypatc
         base = block(store, store.load().sets, "192.0.2.1", 1)
         replacement = Replacement("block", parse_text(listed), origin=None, now=5, base=base)
         packed = store.pack(replacement.edit(base))
-        assert packed.keys() == {(2, 4), (2, 6)}
+        assert packed.tables.keys() == {(2, 4), (2, 6)}
         sets = block(store, base, "192.0.2.2", 2)
         gone = sets.remove("block", [Prefix.parse("192.0.2.1")])
         store.save(StoredChange(3, gone))
         sets = block(store, block(store, gone.sets, "10.0.7.0/24", 4), "2001:db8:ffff::/48", 5)
         edit = replacement.edit(sets)
-        assert edit.bulk == packed.keys()
+        assert edit.bulk == packed.tables.keys()
         store.save(StoredChange(6, edit, packed=packed))
         store.tidy()
         block(store, edit.sets, "198.51.100.1", 7)

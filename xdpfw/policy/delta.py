@@ -20,9 +20,6 @@ from xdpfw.policy.sets import Edit, Sets, Table
 from xdpfw.policy.strings import Strings
 from xdpfw.policy.table import Records, SortedTable, chosen, gather, plain
 
-HEAD = 4096
-"""Records that are looked at first."""
-
 
 @dataclass(frozen=True, slots=True)
 class Delta:
@@ -40,14 +37,13 @@ class Delta:
         return len(self.before) + len(self.after)
 
 
-def deltas_of(edit: Edit, before: Sets, most: int | None = None) -> tuple[Delta, ...]:
-    """Of an edit of the sets that were `before`. `most`: the first claims of a list that changed as a whole are enough,
-    so many at least if there are as many."""
+def deltas_of(edit: Edit, before: Sets) -> tuple[Delta, ...]:
+    """Of an edit of the sets that were `before`."""
     names = {info.id: info.name for info in (*before.infos(), *edit.sets.infos())}
     tables = {*edit.rows, *edit.gone, *edit.bulk, *((number, family) for number in edit.dropped for family in FAMILIES)}
     found = []
     for set_id, family in sorted(tables):
-        old, new = _written(edit, before, (set_id, family), most)
+        old, new = _written(edit, before, (set_id, family))
         if not len(old) and not len(new):
             continue
         origins = {number for rows in (old, new) for number in _distinct(c.origins(rows["key"]))}
@@ -59,12 +55,13 @@ def deltas_of(edit: Edit, before: Sets, most: int | None = None) -> tuple[Delta,
     return tuple(found)
 
 
-def _written(edit: Edit, before: Sets, at: Table, most: int | None) -> tuple[Records, Records]:
+def _written(edit: Edit, before: Sets, at: Table) -> tuple[Records, Records]:
     """What an edit overwrote or removed in a table, and what it wrote."""
+    if at in edit.replaced:
+        return edit.replaced[at]
     old = before.table(*at)
     if at in edit.bulk or at[0] in edit.dropped:
-        later = edit.sets.table(*at)
-        return _between(old.array(), later.array()) if most is None else _first_between(old, later, most)
+        return _between(old, edit.sets.table(*at))
     rows, gone = edit.rows.get(at), edit.gone.get(at)
     new = np.empty(0, old.dtype) if rows is None else rows
     keys = np.ascontiguousarray(new["key"]) if gone is None else k.union(new["key"], gone)
@@ -72,24 +69,11 @@ def _written(edit: Edit, before: Sets, at: Table, most: int | None) -> tuple[Rec
     return chosen(found, there), new
 
 
-def _first_between(old: SortedTable, new: SortedTable, most: int) -> tuple[Records, Records]:
-    """Of `_between`, what stands before some key: `most` records of both together at least, if there are as many."""
-    size = HEAD
-    while True:
-        before, after = old.page(b"", size), new.page(b"", size)
-        ends = [rows["key"][-1] for rows, table in ((before, old), (after, new)) if len(rows) < len(table)]
-        if ends:
-            before, after = (rows[rows["key"] <= min(ends)] for rows in (before, after))
-        found = _between(before, after)
-        if not ends or sum(map(len, found)) >= most:
-            return found
-        size *= 8
-
-
-def _between(before: Records, after: Records) -> tuple[Records, Records]:
+def _between(old: SortedTable, new: SortedTable) -> tuple[Records, Records]:
     """Records of either that the other has not, or has otherwise."""
-    if not len(before) or not len(after):
-        return before, after
+    if not len(old) or not len(new):
+        return old.array(), new.array()
+    before, after = old.array(), new.array()
     merged = k.together(np.ascontiguousarray(before["key"]), np.ascontiguousarray(after["key"]))
     same = merged.common.copy()
     at = merged.among[same]

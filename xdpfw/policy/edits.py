@@ -24,8 +24,9 @@ BULK_ROWS = 50_000
 
 @dataclass(frozen=True, slots=True)
 class TableEdit:
-    """`touched`: prefixes whose effective expiry differs, `until` what it is now (ABSENT: claimed no more). `rows`
-    written and `gone` removed, unless there are so many that it is `bulk`. Counts are of distinct prefixes."""
+    """`touched`: prefixes whose effective expiry differs, `until` what it is now (ABSENT: claimed no more). `rows` are
+    written, `gone` removed; of a `bulk` edit, `was` is what was overwritten or removed. Counts are of distinct
+    prefixes."""
 
     table: SortedTable
     touched: Keys
@@ -33,6 +34,7 @@ class TableEdit:
     rows: Records
     gone: Keys
     bulk: bool
+    was: Records
     added: int
     refreshed: int
     removed: int
@@ -40,7 +42,7 @@ class TableEdit:
 
     @property
     def changed(self) -> bool:
-        return self.bulk or bool(len(self.rows) or len(self.gone))
+        return bool(len(self.rows) or len(self.gone))
 
 
 def apply(table: SortedTable, upserts: Records, deletes: Keys, *, longest: bool) -> TableEdit:
@@ -84,14 +86,21 @@ def amended(edit: TableEdit, prefixes: Keys, was: TableEdit, now: TableEdit) -> 
         table=edit.table.merge(now.table.array(), stale),
         touched=merged.keys,
         until=until,
-        rows=edit.rows,
+        rows=_instead(edit.rows, prefixes, now.rows),
         gone=edit.gone,
         bulk=True,
+        was=_instead(edit.was, prefixes, now.was),
         added=edit.added - was.added + now.added,
         refreshed=edit.refreshed - was.refreshed + now.refreshed,
         removed=edit.removed - was.removed + now.removed,
         kept=edit.kept - was.kept + now.kept,
     )
+
+
+def _instead(rows: Records, prefixes: Keys, others: Records) -> Records:
+    """Sorted claims with others on these prefixes."""
+    table = SortedTable.of(rows) if len(rows) else SortedTable.empty(rows.dtype)
+    return table.merge(others, c.on(table, prefixes)["key"]).array()
 
 
 def _edited(
@@ -109,9 +118,12 @@ def _edited(
     named[new] = named[taken] = changed[new[~same]] = changed[taken] = True
     size = len(rows) - _count(same) + len(taken)
     bulk, rebuilt = size > BULK_ROWS, wide and table.is_wide(size)
-    written, lost = rows[:0], old["key"][:0]
-    if not bulk or not rebuilt:
-        written, lost = chosen(rows, ~same), old["key"][gone]
+    written, lost = chosen(rows, ~same) if same.any() else rows, old["key"][gone]
+    was = old[:0]
+    if bulk:
+        overwritten = gone.copy()
+        overwritten[merged.among[merged.common & ~same]] = True
+        was = chosen(old, overwritten)
     table = _built(old, rows, merged, after) if rebuilt else table.merge(written, lost)
     first = k.starts(claimed)
     if not first.all():
@@ -119,19 +131,20 @@ def _edited(
         claimed = claimed.take(begin)
         before, after = (np.maximum.reduceat(times, begin) for times in (before, after))
         named, changed = (np.logical_or.reduceat(flags, begin) for flags in (named, changed))
-    was, there = before != ABSENT, after != ABSENT
+    then, there = before != ABSENT, after != ABSENT
     differ = np.flatnonzero(before != after)
-    both = was & there
+    both = then & there
     return TableEdit(
         table=table,
         touched=claimed.take(differ),
         until=after.take(differ),
-        rows=rows[:0] if bulk else written,
-        gone=lost[:0] if bulk else lost,
+        rows=written,
+        gone=lost,
         bulk=bulk,
-        added=_count(~was & there),
+        was=was,
+        added=_count(~then & there),
         refreshed=_count(both & changed),
-        removed=_count(was & ~there),
+        removed=_count(then & ~there),
         kept=_count(both & named),
     )
 

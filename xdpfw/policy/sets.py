@@ -49,8 +49,8 @@ class Edit:
     Counts are of distinct prefixes: `added` were not in the set; `kept` were, and are named by the change; of these
     `refreshed` had a claim that changed; `removed` are in the set no more; `total` is the set's size afterwards.
     For the store: `rows` claims written and `gone` claim keys removed, per (set id, family); `bulk` tables that
-    changed as a whole (read them from `sets`); `defined` whether names or comments of sets changed; `dropped` ids
-    of sets that are gone.
+    changed as a whole (read them from `sets`), and of these, as far as it is known, the claims that were `replaced` and
+    those instead; `defined` whether names or comments of sets changed; `dropped` ids of sets that are gone.
     """
 
     sets: Sets
@@ -66,6 +66,7 @@ class Edit:
     rows: Mapping[Table, Records] = field(default_factory=dict)
     gone: Mapping[Table, Keys] = field(default_factory=dict)
     bulk: frozenset[Table] = frozenset()
+    replaced: Mapping[Table, tuple[Records, Records]] = field(default_factory=dict)
     defined: bool = False
     dropped: tuple[int, ...] = ()
 
@@ -373,6 +374,7 @@ class Sets:
             rows={table: edit.rows for table, edit in changed.items() if table not in bulk},
             gone={table: edit.gone for table, edit in changed.items() if table not in bulk},
             bulk=bulk,
+            replaced={table: (edits[table].was, edits[table].rows) for table in bulk},
         )
 
 

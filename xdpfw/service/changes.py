@@ -167,13 +167,11 @@ class Changes(Core):
         self.versions.changed(*draft.resources)
 
     def _ledger(self, draft: Draft, opts: WriteOptions) -> Ledger:
-        keeps = draft.history or opts.confirm_within is not None
-        most = None if keeps else SHOWN_ENTRIES
-        deltas = deltas_of(draft.edit, self.state.sets, most) if draft.edit else ()
+        deltas = deltas_of(draft.edit, self.state.sets) if draft.edit else ()
         found, more = self.differences(draft, deltas, SHOWN_ENTRIES)
         entries = not draft.history and draft.edit is not None
         kept = None
-        if keeps:
+        if draft.history or opts.confirm_within is not None:
             kept = Kept(opts.author, self.clock.wall(), deltas, draft.history)
         differences = bounded(found, more, MOST_DIFFERENCES[entries])
         audit = self.audit_record(opts, Outcome.ACCEPTED, draft.status, differences, entries=entries)
@@ -216,9 +214,6 @@ class Changes(Core):
             found += set_differences(state.sets, draft.edit.sets)
         found += interface_differences(self.interfaces.desired, draft.interfaces)
         entries, more = entry_differences(deltas, most_entries)
-        if draft.edit and (draft.edit.bulk or draft.edit.dropped):
-            # Of a long list the deltas may have only the first claims.
-            more = max(more, draft.edit.added + draft.edit.refreshed + draft.edit.removed - len(entries))
         return [*found, *entries], more
 
     def _pending(self, draft: Draft, opts: WriteOptions, seconds: int, differences: Differences) -> Pending:

@@ -17,6 +17,7 @@ from xdpfw.model.errors import StoreError
 from xdpfw.model.ledger import AuditQuery, AuditRecord, Author, Outcome, Pending
 from xdpfw.policy.claims import CLAIM
 from xdpfw.policy.delta import Delta
+from xdpfw.policy.table import Records
 from xdpfw.store.ledger_text import (
     author_of,
     author_text,
@@ -27,7 +28,7 @@ from xdpfw.store.ledger_text import (
 )
 from xdpfw.store.packing import pack, unpack
 from xdpfw.store.policy_text import policy_of
-from xdpfw.store.port import KEPT_BYTES, STEPS, Before, Kept, Ledger, Step
+from xdpfw.store.port import KEPT_BYTES, STEPS, Before, Kept, Ledger, Packed, Step
 
 ENTRIES, POLICY, NOTED = 0, 1, 2
 MOST = {ENTRIES: 10_000, POLICY: 10_000, NOTED: 5_000}
@@ -42,8 +43,9 @@ _AUDIT = "id, at, actor, label, source, pid, request, number, outcome, status, r
 _BYTES = "length(before) + length(after) + length(texts)"
 
 
-def keep(db: sqlite3.Connection, revision: int, kept: Kept) -> None:
-    """Before anything of the change is written: the database holds what was before."""
+def keep(db: sqlite3.Connection, revision: int, kept: Kept, ready: Packed) -> None:
+    """Before anything of the change is written: the database holds what was before. `ready`: lists that may be among
+    those that are kept."""
     policy, boot, offset = db.execute("SELECT policy, boot, clock_offset FROM state").fetchone()
     sets = dict(db.execute("SELECT name, comment FROM sets"))
     before = zlib.compress(json.dumps({"policy": policy, "sets": sets}).encode(), _FAST)
@@ -51,8 +53,13 @@ def keep(db: sqlite3.Connection, revision: int, kept: Kept) -> None:
     db.execute("INSERT INTO steps VALUES (?, ?, ?, ?, 1, ?, ?, ?)", values)
     for delta in kept.deltas:
         texts = zlib.compress(json.dumps([dict(delta.origins), dict(delta.comments)]).encode(), _FAST)
-        rows = (revision, delta.name, delta.family, texts, pack(delta.before), pack(delta.after))
-        db.execute("INSERT INTO deltas VALUES (?, ?, ?, ?, ?, ?)", rows)
+        lists = [_packed(records, ready) for records in (delta.before, delta.after)]
+        db.execute("INSERT INTO deltas VALUES (?, ?, ?, ?, ?, ?)", (revision, delta.name, delta.family, texts, *lists))
+
+
+def _packed(records: Records, ready: Packed) -> bytes:
+    found = ready.lists.get(id(records))
+    return found[1] if found else pack(records)
 
 
 def write(db: sqlite3.Connection, ledger: Ledger) -> None:

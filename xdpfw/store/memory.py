@@ -86,7 +86,7 @@ class MemoryStore:
         return older[: query.limit], len(found)
 
     def pack(self, edit: Edit) -> Packed:
-        return {}
+        return Packed()
 
     def tidy(self) -> None:
         pass

@@ -15,13 +15,18 @@ from xdpfw.model.policy import Policy
 from xdpfw.model.prefix import Family, Prefix
 from xdpfw.policy.delta import Delta
 from xdpfw.policy.sets import Edit, Sets
-from xdpfw.policy.table import SortedTable
+from xdpfw.policy.table import Records, SortedTable
 
 Bases = Mapping[tuple[int, bytes], tuple[int, int]]
 """Hits that the packet path's counters do not hold any more (see policy/compiler.py)."""
 
-Packed = Mapping[tuple[int, Family], tuple[SortedTable, bytes]]
-"""Tables of claims as a store keeps them, by set id and family."""
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Claims as a store keeps them: tables, by set id and family, and lists, by the identity of the array."""
+
+    tables: Mapping[tuple[int, Family], tuple[SortedTable, bytes]] = field(default_factory=dict)
+    lists: Mapping[int, tuple[Records, bytes]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,7 @@ class StoredChange:
     epochs: Mapping[str, Epoch | None] | None = None
     bans: Mapping[Prefix, Ban | None] | None = None
     ledger: Ledger | None = None
-    packed: Packed = field(default_factory=dict)
+    packed: Packed = field(default_factory=Packed)
 
 
 @dataclass(frozen=True, slots=True)

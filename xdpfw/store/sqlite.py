@@ -171,7 +171,11 @@ class SqliteStore:
 
     def pack(self, edit: Edit) -> Packed:
         tables = {table: edit.sets.table(*table) for table in edit.bulk}
-        return {table: (rows, pack(rows.array())) for table, rows in tables.items()}
+        lists = [records for both in edit.replaced.values() for records in both]
+        return Packed(
+            {table: (rows, pack(rows.array())) for table, rows in tables.items()},
+            {id(records): (records, pack(records)) for records in lists},
+        )
 
     def tidy(self) -> None:
         """Move what was written to its place. On a connection of its own it is in nobody's way."""
@@ -185,7 +189,7 @@ class SqliteStore:
             # The log of a large change is left to `tidy`, or else to the next one: nobody has to wait for that.
             self._db.execute(f"PRAGMA wal_autocheckpoint = {0 if large else CHECKPOINT_PAGES}")
             if written.kept:
-                ledger.keep(self._db, change.revision, written.kept)
+                ledger.keep(self._db, change.revision, written.kept, change.packed)
             for table, number in self._unused:
                 self._db.execute(f"DELETE FROM {table} WHERE id = ?", (number,))
             self._db.execute("UPDATE state SET revision = ?", (change.revision,))
@@ -244,7 +248,7 @@ class SqliteStore:
         )
         for table in edit.rows.keys() | edit.gone.keys() | edit.bulk:
             if table[0] not in edit.dropped:
-                marks.overlay[table] = self._save_table(edit, table, packed.get(table))
+                marks.overlay[table] = self._save_table(edit, table, packed.tables.get(table))
         return marks
 
     def _save_table(self, edit: Edit, table: Table, packed: tuple[SortedTable, bytes] | None) -> int:
