@@ -27,6 +27,7 @@ from benchmarks.watching import KEYS, watch
 from lab import prefixes
 from lab.daemon import XDPFW, Daemon
 from lab.network import Network
+from lab.stall import asking
 
 SMALL = 100_000
 BLOCKS = 200
@@ -127,6 +128,7 @@ class Bench:
             many = files(daemon, "many", self.lists)
             yield from self._bulk(daemon, f"{SMALL:,}", few, 700)
             yield from self._bulk(daemon, f"{self.count:,} (half are other ones)", many, 6000)
+            yield self._stall(daemon, many)
             yield Figure(f"one block with {self.count:,} loaded", "ms", 5, blocks(daemon))
             yield from memory(daemon, f"with {self.count:,}", 400)
             yield Figure(f"daemon's peak memory with {self.count:,}", "MB", None, (resident(daemon, "VmHWM"),))
@@ -141,6 +143,16 @@ class Bench:
         yield Figure("xdpfw top, share of a core", "%", 10, tuple(each.share for each in seen))
         yield Figure("xdpfw top, key to screen", "ms", None, tuple(ms for each in seen for ms in each.answers))
         yield Figure(f"  slowest of {KEYS} keys", "ms", 200, tuple(max(each.answers) for each in seen))
+
+    def _stall(self, daemon: Daemon, paths: list[Path]) -> Figure:
+        """What an import costs whoever asks something that takes no time."""
+        longest = []
+        for number in range(self.repeat):
+            settle(daemon)
+            with asking(daemon.socket) as answers:
+                put(daemon, paths[number % 2])
+            longest.append(max(answers))
+        return Figure(f"longest GET /healthz while {self.count:,} are replaced", "ms", 50, tuple(longest))
 
     def _bulk(self, daemon: Daemon, what: str, paths: list[Path], goal: float) -> Iterator[Figure]:
         def emptied() -> None:

@@ -240,8 +240,8 @@ class Applier:
         Raises:
             MapFull: there is no room for them.
         """
-        for family, (keys, leaves) in self._tables.listed(layouts.LIVE).items():
-            self._tiers[family].adopt(keys, leaves)
+        for family in FAMILIES:
+            self._tiers[family].adopt(*self._tables.live(family))
         for family, (keys, leaves) in self._tables.listed(layouts.INSERTING, layouts.DELETING).items():
             there = self._hosts_there(family, keys)
             self._tiers[family].insert(keys[there], leaves[there], again=True)

@@ -21,6 +21,7 @@ from xdpfw.model.limits import Limits
 from xdpfw.model.prefix import FAMILIES, HOST_LENGTH, Family
 from xdpfw.policy.keys import order, parents
 from xdpfw.policy.ops import Ids, Keys
+from xdpfw.policy.table import gather
 
 
 def layout_of(limits: Limits, cpus: int) -> int:
@@ -154,6 +155,13 @@ class Tables:
         with self.maps["directory"].mapped() as directory:
             return list_directory(directory, states)
 
+    def live(self, family: Family) -> tuple[Ids, npt.NDArray[np.uint8]]:
+        """Leaves in the directory, and how long their prefixes are."""
+        with self.maps["directory"].mapped() as directory:
+            there = (directory["state"] == layouts.LIVE) & (directory["family"] == family)
+            leaves = np.flatnonzero(there).astype(np.uint32)
+            return leaves, directory["length"][leaves]
+
     def list_leaves(self, family: Family, keys: Keys, leaves: Ids, state: int) -> None:
         """Note in the directory what is about to be done, or was done, to prefixes."""
         self.maps["directory"].write(leaves, directory_rows(family, keys, state))
@@ -208,26 +216,27 @@ class Tables:
             members = live.copy()
         with self.maps["directory"].mapped() as directory:
             held = np.flatnonzero(directory["state"] == layouts.LIVE).astype(np.uint32)
-        pending = np.unique(self.memberships_of(held))
+        pending = np.flatnonzero(np.bincount(self.memberships_of(held)))
         reached = np.zeros(len(members), bool)
         reached[0] = True
         while len(pending):
             reached[pending] = True
-            following = np.unique(members["next"][pending])
+            following = np.flatnonzero(np.bincount(members["next"][pending]))
             pending = following[~reached[following]]
         ids = np.flatnonzero(reached).astype(np.uint32)
-        return ids, np.unique(members["class"][ids]).astype(np.uint32)
+        return ids, np.flatnonzero(np.bincount(members["class"][ids])).astype(np.uint32)
 
 
 def list_directory(directory: View, states: Sequence[int]) -> dict[Family, tuple[Keys, Ids]]:
     """Prefixes in one of these states with their leaf ids, per family, keys sorted."""
     found: dict[Family, tuple[Keys, Ids]] = {}
-    wanted = np.isin(directory["state"], states)
+    state = np.ascontiguousarray(directory["state"])
+    wanted = np.logical_or.reduce([state == each for each in states])
     for family in FAMILIES:
-        leaves = np.flatnonzero(wanted & (directory["family"] == family)).astype(np.uint32)
-        keys = keys_of_rows(family, directory[leaves])
+        leaves = np.flatnonzero(wanted & (directory["family"] == family))
+        keys = keys_of_rows(family, gather(directory, leaves))
         sorting = order(keys)
-        found[family] = keys[sorting], leaves[sorting]
+        found[family] = keys[sorting], leaves[sorting].astype(np.uint32)
     return found
 
 

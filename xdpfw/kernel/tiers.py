@@ -80,9 +80,8 @@ class Tiers:
         self._lengths, self._covers = lengths, covers
         self._counts = np.zeros(HOST_LENGTH[family] + 1, np.int64)
 
-    def adopt(self, keys: Keys, leaves: Ids) -> None:
-        """These are held already."""
-        lengths = k.lengths(keys)
+    def adopt(self, leaves: Ids, lengths: npt.NDArray[np.uint8]) -> None:
+        """Prefixes of these lengths are held already."""
         self._lengths[leaves] = lengths
         self._counts += np.bincount(lengths, minlength=len(self._counts))
 
@@ -200,7 +199,7 @@ def numbers(family: Family, keys: Keys) -> Addresses:
 
 def _by_length(lengths: npt.NDArray[np.uint8], chosen: Index) -> Iterator[tuple[int, Index]]:
     """The shortest first."""
-    for length in np.unique(lengths[chosen]).tolist():
+    for length in np.flatnonzero(np.bincount(lengths[chosen])).tolist():
         yield length, chosen[lengths[chosen] == length]
 
 

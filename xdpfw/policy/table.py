@@ -34,11 +34,19 @@ SMALL_BLOCK = BLOCK_ROWS // 8
 class SortedTable:
     """Sorted records of one dtype, whose field `key` orders them. Of a field `expires`, each block's least is known."""
 
-    __slots__ = ("_blocks", "_count", "_firsts", "_lows", "dtype")
+    __slots__ = ("_blocks", "_count", "_firsts", "_lows", "_whole", "dtype")
 
-    def __init__(self, dtype: np.dtype[Any], blocks: Sequence[Records], known: _Digest | None = None) -> None:
-        """From non-empty blocks in order. `known`: their digest, if it is known."""
+    def __init__(
+        self,
+        dtype: np.dtype[Any],
+        blocks: Sequence[Records],
+        known: _Digest | None = None,
+        whole: Records | None = None,
+    ) -> None:
+        """From non-empty blocks in order. `known`: their digest, if it is known. `whole`: what all of them are parts
+        of, if they are."""
         self.dtype = dtype
+        self._whole = whole
         self._blocks = tuple(blocks)
         self._count = sum(map(len, self._blocks))
         self._firsts, self._lows = _digest(dtype, self._blocks) if known is None else known
@@ -50,7 +58,7 @@ class SortedTable:
     @classmethod
     def of(cls, rows: Records) -> SortedTable:
         """From sorted rows without repeated keys (not copied)."""
-        return cls(rows.dtype, _split(rows))
+        return cls(rows.dtype, _split(rows), whole=rows)
 
     def __len__(self) -> int:
         return self._count
@@ -63,8 +71,8 @@ class SortedTable:
         return iter(self._blocks)
 
     def array(self) -> Records:
-        """All rows, one contiguous array."""
-        return self._join(0, len(self._blocks))
+        """All rows, one contiguous array; it is the table's own."""
+        return self._join(0, len(self._blocks)) if self._whole is None else self._whole
 
     def get(self, key: bytes) -> Any:
         """The row of a key, as a record, or None."""
@@ -213,6 +221,8 @@ class SortedTable:
     def _join(self, begin: int, end: int) -> Records:
         if end - begin == 1:
             return self._blocks[begin]
+        if self._whole is not None and end - begin == len(self._blocks):
+            return self._whole
         if end <= begin:
             return np.empty(0, self.dtype)
         return joined(self._blocks[begin:end])
