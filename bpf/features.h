@@ -56,3 +56,7 @@
 #ifndef ESTABLISHED /* the default is drop: answers pass */
 #define ESTABLISHED 0
 #endif
+/* Not a wish of any policy: benchmarks/ compares with programs that go without. */
+#ifndef TALKERS
+#define TALKERS 1
+#endif

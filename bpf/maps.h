@@ -253,7 +253,7 @@ _Static_assert(sizeof(struct tally) == 64, "struct tally");
 struct talker {
 	union address address;
 	__u16 epoch; /* 0: empty */
-	__u16 reserved;
+	__u16 heat; /* since its way was last out of heat */
 	__u32 sequence;
 	__u32 since;
 	__u32 last_seen;
@@ -273,13 +273,14 @@ struct talker_bucket {
 /* Which of a bucket's ways may be an address's, and how hot they are. Of another epoch, all ways are empty. */
 struct talker_tags {
 	__u64 tags;  /* 16 bits for each way: of the hash of its address, never 0 */
-	__u32 heats; /* 8 bits for each way: bit 7 says that its counts are worth keeping, the others are its heat */
+	__u32 heats; /* 8 bits for each way */
 	__u16 epoch;
 	__u16 turns; /* counts newcomers, and slots that change hands */
 };
 _Static_assert(sizeof(struct talker_tags) == 16, "struct talker_tags");
 
 #define TAG_OF(hash) ((hash) >> 48 | 1)
+#define FAVOURITE_OF(hash) ((__u32)((hash) >> 30) & 3)
 
 BPF_TABLE("array", __u32, struct control, control, 1);
 BPF_TABLE("hash", __be32, __u32, hosts4, 1);

@@ -17,6 +17,9 @@
 #include "reason.h"
 
 #define VLAN_MAX_DEPTH 4
+/* No driver begins a second buffer for a frame of that length, Ethernet header and two tags included, but to split headers
+ * from data; then what follows the end of the IP packet there (padding) is not counted. */
+#define FIRST_BUFFER 1522
 #define VLAN_ID 0x0fff
 #define EXTENSION_MAX 8
 
@@ -132,15 +135,26 @@ static __always_inline enum reason parse_ipv4_header(struct cursor *cursor, stru
 	return REASON_DEFAULT;
 }
 
+/*
+ * Bytes of the frame from an offset on. The first buffer's will do, if it holds as much as the header says and is not
+ * full: to ask for the length of all buffers costs as much as to find the source in the tiers.
+ */
+static __always_inline __u32 available_for(const struct cursor *cursor, struct packet *packet, __u32 offset, __u32 length)
+{
+	if (!length || offset + length > packet->frame_length || packet->frame_length > FIRST_BUFFER)
+		packet->frame_length = frame_length(cursor->ctx);
+	return packet->frame_length - offset;
+}
+
 static __always_inline enum reason parse_ipv4(struct cursor *cursor, struct packet *packet)
 {
-	__u32 available = packet->frame_length - packet->network;
 	struct iphdr header;
-	__u32 total_length;
+	__u32 total_length, available;
 
 	if (parse_ipv4_header(cursor, packet, &header))
 		return REASON_BAD_IPV4;
 	total_length = bpf_ntohs(header.tot_len);
+	available = available_for(cursor, packet, packet->network, total_length);
 	if (!total_length && available > LENGTH_MAX)
 		total_length = available;
 	if (total_length < header.ihl * 4 || total_length > available)
@@ -236,13 +250,13 @@ static __always_inline enum reason parse_ipv6_header(struct cursor *cursor, stru
 
 static __always_inline enum reason parse_ipv6(struct cursor *cursor, struct packet *packet)
 {
-	__u32 available = packet->frame_length - packet->network - sizeof(struct ipv6hdr);
 	struct ipv6hdr header;
-	__u32 payload;
+	__u32 payload, available;
 
 	if (parse_ipv6_header(cursor, packet, &header))
 		return REASON_BAD_IPV6;
 	payload = bpf_ntohs(header.payload_len);
+	available = available_for(cursor, packet, cursor->offset, payload);
 	if (!payload && (header.nexthdr == IPPROTO_HOPOPTS || available > LENGTH_MAX))
 		payload = available;
 	if (payload > available)
@@ -327,18 +341,20 @@ static __always_inline enum reason parse(frame_context *ctx, struct packet *pack
 	struct cursor cursor = cursor_at(ctx, 0, room);
 	enum reason reason;
 
-	packet->frame_length = frame_length(ctx);
+	packet->frame_length = cursor.end - cursor.start;
 	reason = parse_ethernet(&cursor, packet);
-	if (reason)
+	if (!reason) {
+		if (packet->ethertype == ETH_P_IP)
+			reason = parse_ipv4(&cursor, packet);
+		else if (packet->ethertype == ETH_P_IPV6)
+			reason = parse_ipv6(&cursor, packet);
+		else
+			reason = packet->ethertype == ETH_P_ARP ? REASON_ARP : REASON_NON_IP;
+	}
+	if (reason) {
+		packet->frame_length = frame_length(ctx);
 		return reason;
-	if (packet->ethertype == ETH_P_IP)
-		reason = parse_ipv4(&cursor, packet);
-	else if (packet->ethertype == ETH_P_IPV6)
-		reason = parse_ipv6(&cursor, packet);
-	else
-		return packet->ethertype == ETH_P_ARP ? REASON_ARP : REASON_NON_IP;
-	if (reason)
-		return reason;
+	}
 	if (!packet->tail_fault)
 		packet->tail_fault = parse_transport(&cursor, packet);
 	return is_ndp(packet) ? REASON_NDP : REASON_DEFAULT;

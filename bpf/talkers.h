@@ -2,14 +2,15 @@
 /*
  * Who is talking: a fixed table of slots, set-associative, a part of its own for each CPU.
  *
- * A bucket's tags and heats lie apart from its slots, in a table small enough for the nearest caches: they tell which slot
- * is an address's, if any, so that a packet touches one slot at most, and one of a flood mostly none.
+ * The hash of an address says in which of the ways of its bucket it is most likely found, so that a packet mostly touches
+ * one slot and nothing else. Tags and heats of all ways lie apart, in a table small enough for the nearest caches: they
+ * tell which other way may be the address's, and packets of a flood mostly touch no slot at all.
  *
  * A new address takes an empty way of its bucket, or one of an old epoch, else it challenges the coldest (among equals
- * the one that its hash picks): that way loses heat and is replaced once it has too little left. Every packet of a talker
- * heats its slot, long ones more. So a flood of addresses that come once cools only each other, while a talker that keeps
- * talking stays (compare HeavyKeeper, Gong et al. 2018). The counts themselves never decay: a slot's counts are exact from
- * its `since` on.
+ * its favourite): that way loses heat and is replaced once it has too little left, and its talker was silent meanwhile.
+ * Every packet of a talker heats its slot, long ones more. So a flood of addresses that come once cools only each other,
+ * while a talker that keeps talking stays (compare HeavyKeeper, Gong et al. 2018). The counts themselves never decay: a
+ * slot's counts are exact from its `since` on.
  *
  * The last slot of a bucket is where evicted counts spill, if they are worth it: those of one address, the one with the
  * most bytes. There they stay, also when that address comes back and counts on in another slot.
@@ -21,16 +22,16 @@
 #include "maps.h"
 #include "packet.h"
 
-#define HEAT_MAX 0x7f
-#define WORTH_KEEPING 0x80
-/* Counts are worth keeping once they made a slot that hot: sources of a flood come once or twice. */
-#define WORTH_HEAT 16
+#define HEAT_MAX 0xff
 /* How much hotter a slot begins than its first packet makes it. */
 #define FIRST_HEAT 1
 /* Of newcomers with short packets, as floods bring them, one of so many may challenge; others are not tracked. */
 #define SAMPLED 8
-/* A talker that was silent for that many jiffies (16 s at 250 Hz) loses half of its heat at each challenge. */
+/* What is hotter and was silent for that many jiffies (16 s at 250 Hz) loses half of its heat at each challenge. */
+#define WARM 16
 #define IDLE_JIFFIES 4096
+/* Counts of fewer packets are not worth keeping: sources of a flood come once or twice. */
+#define SPILL_PACKETS 4
 
 #define NO_WAY 0xff
 #define LANES 0x0001000100010001ULL
@@ -61,7 +62,7 @@ static __always_inline __u64 smaller(__s64 a, __s64 b)
  * could predict here. */
 static __always_inline __u64 coldest(__u32 heats, __u32 favourite)
 {
-	__u64 wide = heats & 0x7f7f7f7f, order = (0x0003000200010000ULL + favourite * LANES) & 3 * LANES, keys;
+	__u64 wide = heats, order = (0x0003000200010000ULL + favourite * LANES) & 3 * LANES, keys;
 
 	wide = (wide | wide << 16) & 0x0000ffff0000ffffULL;
 	wide = (wide | wide << 8) & 0x00ff00ff00ff00ffULL;
@@ -74,18 +75,15 @@ static __always_inline __u32 warmth(const struct packet *packet)
 {
 	__u32 warmth = 1 + (packet->frame_length >> 8);
 
-	return warmth < HEAT_MAX / 4 ? warmth : HEAT_MAX / 4;
+	return warmth < WARM ? warmth : WARM;
 }
 
 static __always_inline void set_heat(struct talker_tags *tags, __u32 way, __u32 heat)
 {
-	tags->heats = (tags->heats & ~(0xff << 8 * way)) | heat << 8 * way;
+	tags->heats = (tags->heats & ~(HEAT_MAX << 8 * way)) | heat << 8 * way;
 }
 
-/*
- * An odd sequence number tells a reader that the slot is changing hands; the barriers keep the order of the stores. What
- * was in the slot is not read, so nobody waits for it to come from memory.
- */
+/* An odd sequence number tells a reader that the slot is changing hands; the barriers keep the order of the stores. */
 static __always_inline void take_slot(struct talker *slot, const union address *address, struct talker_tags *tags,
 				      __u32 since)
 {
@@ -95,6 +93,7 @@ static __always_inline void take_slot(struct talker *slot, const union address *
 	barrier();
 	slot->address = *address;
 	slot->epoch = tags->epoch;
+	slot->heat = 0;
 	slot->since = since;
 	slot->passed_packets = 0;
 	slot->passed_bytes = 0;
@@ -122,52 +121,57 @@ static __always_inline void spill(struct talker *slot, const struct talker *evic
 	slot->dropped_bytes += evicted->dropped_bytes;
 }
 
+/* Less heat for a way that was challenged; answers whether it is out of heat, and its talker silent since it had some. */
+static __always_inline int cool_down(struct talker_tags *tags, __u32 way, __u32 heat, struct talker *slot,
+				     __u32 strength, __u32 now)
+{
+	if (heat >= strength) {
+		if (heat > WARM && now - slot->last_seen > IDLE_JIFFIES)
+			heat /= 2;
+		else
+			heat -= strength;
+		set_heat(tags, way, heat);
+		return 0;
+	}
+	if (slot->epoch != tags->epoch || !slot->heat)
+		return 1;
+	set_heat(tags, way, slot->heat < HEAT_MAX ? slot->heat : HEAT_MAX);
+	slot->heat = 0;
+	return 0;
+}
+
 /* Answers the way that the newcomer gets, if any. */
 static __always_inline __u32 challenge(struct talker_tags *tags, struct talker_bucket *bucket,
 				       const struct packet *packet, __u64 hash, __u32 now)
 {
-	__u32 strength = warmth(packet), favourite = hash >> 62, cold, way, heat, worth;
-	struct talker evicted;
+	__u32 strength = warmth(packet), favourite = FAVOURITE_OF(hash), cold, way;
+	struct talker *slot, evicted;
 
 	if (strength == 1 && ++tags->turns % SAMPLED && !equal_lanes(tags->tags, 0))
 		return NO_WAY;
 	cold = coldest(tags->heats, favourite);
 	way = (cold - favourite) & (TALKER_WAYS - 1);
-	heat = cold >> 2;
-	worth = tags->heats >> 8 * way & WORTH_KEEPING;
-	if (heat >= strength) {
-		if (heat > WORTH_HEAT && now - bucket->way[way].last_seen > IDLE_JIFFIES)
-			heat /= 2;
-		else
-			heat -= strength;
-		set_heat(tags, way, heat | worth);
+	slot = &bucket->way[way];
+	if (!cool_down(tags, way, cold >> 2, slot, strength, now))
 		return NO_WAY;
-	}
 	tags->tags = (tags->tags & ~(0xffffULL << 16 * way)) | TAG_OF(hash) << 16 * way;
 	set_heat(tags, way, FIRST_HEAT + strength);
-	if (!worth) {
-		take_slot(&bucket->way[way], &packet->source, tags, now);
+	if (slot->epoch != tags->epoch || slot->passed_packets + slot->dropped_packets < SPILL_PACKETS) {
+		take_slot(slot, &packet->source, tags, now);
 		return way;
 	}
-	evicted = bucket->way[way];
-	take_slot(&bucket->way[way], &packet->source, tags, now);
+	evicted = *slot;
+	take_slot(slot, &packet->source, tags, now);
 	spill(&bucket->way[TALKER_WAYS], &evicted, tags);
 	return way;
 }
 
-static __always_inline void warm_up(struct talker_tags *tags, __u32 way, const struct packet *packet)
+static __always_inline int is_in(const struct talker_bucket *bucket, __u32 way, const struct packet *packet, __u32 epoch)
 {
-	__u32 old = tags->heats >> 8 * way, heat = old & HEAT_MAX;
-
-	if (heat == HEAT_MAX)
-		return;
-	heat += warmth(packet);
-	if (heat > HEAT_MAX)
-		heat = HEAT_MAX;
-	set_heat(tags, way, heat | (old & WORTH_KEEPING) | (heat >= WORTH_HEAT) << 7);
+	return same_address(&bucket->way[way].address, &packet->source) && bucket->way[way].epoch == (__u16)epoch;
 }
 
-static __always_inline __u32 find_way(struct talker_tags *tags, struct talker_bucket *bucket,
+static __always_inline __u32 find_way(const struct talker_tags *tags, const struct talker_bucket *bucket,
 				      const struct packet *packet, __u64 hash)
 {
 	__u64 marks = equal_lanes(tags->tags, TAG_OF(hash));
@@ -178,13 +182,28 @@ static __always_inline __u32 find_way(struct talker_tags *tags, struct talker_bu
 
 		if (!marks)
 			return NO_WAY;
-		if (same_address(&bucket->way[way].address, &packet->source)) {
-			warm_up(tags, way, packet);
+		if (is_in(bucket, way, packet, tags->epoch))
 			return way;
-		}
 		marks &= marks - 1;
 	}
 	return NO_WAY;
+}
+
+static __always_inline __u32 find_way_by_tags(struct talker_bucket *bucket, __u32 index, const struct packet *packet,
+					      __u64 hash, __u32 epoch)
+{
+	struct talker_tags *tags = talker_tags.lookup(&index);
+	__u32 way;
+
+	if (!tags)
+		return NO_WAY;
+	if (tags->epoch != (__u16)epoch) {
+		tags->epoch = epoch;
+		tags->tags = 0;
+		tags->heats = 0;
+	}
+	way = find_way(tags, bucket, packet, hash);
+	return way == NO_WAY ? challenge(tags, bucket, packet, hash, bpf_jiffies64()) : way;
 }
 
 /*
@@ -193,29 +212,24 @@ static __always_inline __u32 find_way(struct talker_tags *tags, struct talker_bu
  */
 static __always_inline struct talker_bucket *seek_talker(const struct packet *packet, __u32 cpu, __u32 *way)
 {
-	__u32 zero = 0, index, now = bpf_jiffies64();
+	__u32 zero = 0, index;
 	struct config *own = config.lookup(&zero);
 	struct talker_bucket *bucket;
-	struct talker_tags *tags;
 	__u64 hash;
 
-	*way = NO_WAY;
 	if (!own)
 		return 0;
 	hash = hash_address(&packet->source, own->seed);
 	index = cpu * own->buckets + (hash >> 32 & (own->buckets - 1));
-	tags = talker_tags.lookup(&index);
 	bucket = talkers.lookup(&index);
-	if (!tags || !bucket || !packet->version)
-		return bucket;
-	if (tags->epoch != (__u16)own->epoch) {
-		tags->epoch = own->epoch;
-		tags->tags = 0;
-		tags->heats = 0;
-	}
-	*way = find_way(tags, bucket, packet, hash);
-	if (*way == NO_WAY)
-		*way = challenge(tags, bucket, packet, hash, now);
+	if (!bucket)
+		return 0;
+	if (!packet->version)
+		*way = NO_WAY;
+	else if (is_in(bucket, FAVOURITE_OF(hash), packet, own->epoch))
+		*way = FAVOURITE_OF(hash);
+	else
+		*way = find_way_by_tags(bucket, index, packet, hash, own->epoch);
 	return bucket;
 }
 
@@ -228,6 +242,8 @@ static __always_inline void count_talker(struct talker_bucket *bucket, __u32 way
 		return;
 	slot = &bucket->way[way];
 	slot->last_seen = bpf_jiffies64();
+	if (slot->heat < HEAT_MAX)
+		slot->heat += warmth(packet);
 	if (decision->drop) {
 		slot->dropped_packets++;
 		slot->dropped_bytes += packet->frame_length;

@@ -25,19 +25,22 @@ int xdp_filter(struct xdp_md *ctx)
 {
 	__u32 cpu = bpf_get_smp_processor_id();
 	struct scratch *frame = scratch.lookup(&cpu);
-	struct talker_bucket *talkers_there;
+	struct talker_bucket *talkers_there = 0;
 	enum reason reason;
 
 	if (!frame)
 		return XDP_DROP;
 	__builtin_memset(frame, 0, __builtin_offsetof(struct scratch, room));
 	reason = parse(ctx, &frame->packet, &frame->room);
-	talkers_there = seek_talker(&frame->packet, cpu, &frame->talker_way);
-	if (!talkers_there)
-		return XDP_DROP;
+	if (TALKERS) {
+		talkers_there = seek_talker(&frame->packet, cpu, &frame->talker_way);
+		if (!talkers_there)
+			return XDP_DROP;
+	}
 	decide(ctx, reason, frame);
 	account(&frame->packet, &frame->decision, cpu);
-	count_talker(talkers_there, frame->talker_way, &frame->packet, &frame->decision);
+	if (TALKERS)
+		count_talker(talkers_there, frame->talker_way, &frame->packet, &frame->decision);
 	if (EVENTS)
 		log_frame(ctx, &frame->packet, &frame->decision, cpu);
 #ifdef TWIN

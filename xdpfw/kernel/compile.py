@@ -15,8 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from xdpfw.kernel.linking import linked
 from xdpfw.kernel.source import make_kernel_tree
 from xdpfw.model.errors import KernelError
 
@@ -26,9 +25,6 @@ INTERPRETERS = (sys.executable, SYSTEM_PYTHON)
 DEBIAN_BCC = Path("/usr/lib/python3/dist-packages/bcc/libbcc.py")
 TIMEOUT = 60.0
 MESSAGE_LINES = 20
-
-_INSTRUCTION = np.dtype([("code", "u1"), ("registers", "u1"), ("offset", "<i2"), ("immediate", "<i4")])
-_PSEUDO_MAP_FD = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +38,7 @@ class Program:
 
     def link(self, descriptors: Mapping[str, int]) -> bytes:
         """The instructions with these maps' descriptors in them."""
-        code = np.frombuffer(self.instructions, _INSTRUCTION).copy()
-        for index, name in self.maps.items():
-            code[index]["immediate"] = descriptors[name]
-        return code.tobytes()
+        return linked(self.instructions, self.maps, descriptors)
 
 
 def compile_source(source: str, function: str, maps: Sequence[str], cflags: Sequence[str] = ()) -> Program:

@@ -119,7 +119,7 @@ SLOT = np.dtype(
     [
         ("address", "u1", 16),
         ("epoch", "u2"),
-        ("reserved", "u2"),
+        ("heat", "u2"),
         ("sequence", "u4"),
         ("since", "u4"),
         ("last_seen", "u4"),

@@ -175,6 +175,11 @@ def outgoing_spec(cpus: int) -> MapSpec:
 
 LEARNER_MAPS = ("flows", "outgoing")
 TRACE_SPEC = MapSpec("trace", ARRAY, INDEX, layouts.TRACE, 1)
+SINGLE = frozenset(
+    spec.name for spec in [*shared_specs(Limits(), 2), *interface_specs(Limits(), 2)]
+    if spec.kind == ARRAY and spec.entries == 1
+)  # fmt: skip
+"""Arrays of one record."""
 PROGRAM_MAPS = [
     spec.name for spec in [*shared_specs(Limits(), 1), *interface_specs(Limits(), 1), flow_spec(Limits()), TRACE_SPEC]
 ]

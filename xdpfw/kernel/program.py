@@ -35,11 +35,11 @@ class PacketProgram:
         self._saved = saved
         self.features = features
         self.frags = kernel_version() >= MULTI_BUFFER_SINCE
-        self._flags = ["-DMULTI_BUFFER"] if self.frags else []
+        self.flags = ["-DMULTI_BUFFER"] if self.frags else []
         self._clock = [f"-DHZ={ticks_per_second()}"]
-        self._flags += [*self._clock, *(f"-D{feature}=1" for feature in sorted(features))]
+        self.flags += [*self._clock, *(f"-D{feature}=1" for feature in sorted(features))]
         self.source = inline(find_sources() / f"{NAME}.c")
-        self.fingerprint = fingerprint(self.source, self._flags)
+        self.fingerprint = fingerprint(self.source, self.flags)
 
     @classmethod
     def of(cls, state_dir: Path) -> PacketProgram:
@@ -69,14 +69,14 @@ class PacketProgram:
     @cached_property
     def _under_way(self) -> Future[Program]:
         with_one_thread = ThreadPoolExecutor(1, "xdpfw-compiler")
-        future = with_one_thread.submit(self._obtain, NAME, self._flags)
+        future = with_one_thread.submit(self._obtain, NAME, self.flags)
         with_one_thread.shutdown(wait=False)
         return future
 
     @cached_property
     def twin(self) -> Program:
         # Nobody reads events of frames that somebody asks about.
-        flags = [flag for flag in self._flags if flag != f"-D{Feature.EVENTS}=1"]
+        flags = [flag for flag in self.flags if flag != f"-D{Feature.EVENTS}=1"]
         return self._obtain("xdp_twin", [*flags, "-DTWIN"])
 
     @cached_property

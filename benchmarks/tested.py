@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs under test with their tables, attached to nothing, and how long each takes for a packet.
+
+The frame is varied by a program of ours that goes on to the one under test by a tail call, so that peers run as they
+are installed. The kernel measures (BPF_PROG_TEST_RUN); what it measures without anything under test is in it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.mixes import Addresses, Listing
+from tests.kernel import plain
+from tests.packets import ethernet, ip, udp
+from xdpfw.kernel import libbpf
+from xdpfw.kernel.adapter import RealKernel
+from xdpfw.kernel.bpffs import ensure_mounted
+from xdpfw.kernel.compile import compile_source
+from xdpfw.kernel.instance import InterfaceMaps
+from xdpfw.kernel.maps import ARRAY, INDEX, PROGRAM_MAPS, Map, MapSpec, interface_specs, possible_cpus
+from xdpfw.kernel.source import find_sources, inline
+from xdpfw.model.limits import Limits
+from xdpfw.model.prefix import Family
+from xdpfw.policy.ops import InsertPrefixes, WriteLeaves
+
+SOURCES = Path(__file__).with_name("bpf")
+PEERS = Path(f"/usr/lib/{os.uname().machine}-linux-gnu/bpf")
+RECORD = np.dtype([("source", "u1", 16), ("length", "u4"), ("reserved", "u4", 3)])
+BPFFS = Path("/sys/fs/bpf")
+PROG_ARRAY, PERCPU_ARRAY, LRU_PERCPU_HASH = 3, 6, 10
+LRU_TALKERS = 1 << 20
+PIECE = 50_000
+XDP_FILTER_SOURCE = 1
+"""The flag with which xdp-filter looks at sources (xdp-filter/common_kern_user.h)."""
+
+FRAME = {4: ethernet(ip("192.0.2.1", udp()), pad_to=60), 6: ethernet(ip("2001:db8::1", udp()), pad_to=64)}
+
+
+@contextmanager
+def undisturbed(cpu: int | None = None) -> Iterator[None]:
+    """On one CPU, and ahead of everybody else there, as far as that is allowed."""
+    mask, policy, parameter = os.sched_getaffinity(0), os.sched_getscheduler(0), os.sched_getparam(0)
+    os.sched_setaffinity(0, {max(mask) if cpu is None else cpu})
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameter)
+        os.sched_setaffinity(0, mask)
+
+
+class Site:
+    """Tables with a policy in force (`block` drops); a context manager."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self._opened = ExitStack()
+        self._next = 1
+
+    def __enter__(self) -> Site:
+        with ExitStack() as opened:
+            state = Path(tempfile.mkdtemp(prefix="xdpfw-bench-"))
+            opened.callback(shutil.rmtree, state, ignore_errors=True)
+            self.kernel = RealKernel(f"bench-{os.getpid()}-{state.name[-8:]}", state, self.limits)
+            plain.start(self.kernel)
+            opened.callback(self.kernel.stop, True)
+            self._opened = opened.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    def block(self, listing: Listing) -> None:
+        """Put more prefixes into the set `block`."""
+        for first in range(0, len(listing), PIECE):
+            keys = listing.keys[first : first + PIECE]
+            leaves = np.arange(self._next, self._next + len(keys), dtype=np.uint32)
+            self._next += len(keys)
+            members = np.full(len(keys), plain.BLOCKED, np.uint32)
+            writes = [WriteLeaves(generation, leaves, members) for generation in (0, 1)]
+            self.kernel.execute([*writes, InsertPrefixes(listing.family, keys, leaves)], 2)
+
+    @contextmanager
+    def program(self, *flags: str, lru: bool = False) -> Iterator[int]:
+        """The packet program on these tables, its counters its own. `lru`: with talkers in the kernel's LRU hash."""
+        with ExitStack() as opened:
+            own = InterfaceMaps.create(interface_specs(self.limits, possible_cpus()), possible_cpus())
+            opened.callback(own.close)
+            maps = {**self.kernel.tables.descriptors(), **own.descriptors()}
+            made = self.kernel.program
+            compiled = made.compiled
+            if flags or lru:
+                text, names = _with_lru_talkers() if lru else made.source, list(PROGRAM_MAPS)
+                if lru:
+                    maps["lru_talkers"] = libbpf.map_create(LRU_PERCPU_HASH, "lru_talkers", 16, 40, LRU_TALKERS, 0)
+                    opened.callback(os.close, maps["lru_talkers"])
+                    names.append("lru_talkers")
+                compiled = compile_source(text, "xdp_filter", names, [*made.flags, *flags])
+            fd, _ = libbpf.prog_load("xdp_filter", compiled.link(maps), frags=made.frags)
+            opened.callback(os.close, fd)
+            yield fd
+
+
+def _with_lru_talkers() -> str:
+    with tempfile.TemporaryDirectory(prefix="xdpfw-bench-") as place:
+        for path in find_sources().iterdir():
+            shutil.copy(path, place)
+        shutil.copy(SOURCES / "lru_talkers.h", Path(place, "talkers.h"))
+        return inline(Path(place, "xdp_filter.c"))
+
+
+@contextmanager
+def verdict(name: str) -> Iterator[int]:
+    """A program that does nothing but answer XDP_DROP or XDP_PASS."""
+    made = compile_source(f"int answer(struct xdp_md *ctx) {{ return {name}; }}\n", "answer", [])
+    fd, _ = libbpf.prog_load("bare", made.instructions, frags=True)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def xdp_filter(variant: str, hosts: Listing | None = None) -> Iterator[int | None]:
+    """A program of Debian's xdp-tools (`alw_all`: all features, `alw_ip`), which drops these hosts; None where it is
+    not there. It is loaded without its own loader, which needs what not every kernel has."""
+    program, pin = PEERS / f"xdpfilt_{variant}.o", BPFFS / f"xdpfw-bench-{os.getpid()}-{variant}"
+    if not program.exists():
+        yield None
+        return
+    ensure_mounted()
+    before = set(BPFFS.iterdir())
+    try:
+        load = ["bpftool", "prog", "load", str(program), str(pin), "type", "xdp"]
+        subprocess.run(load, check=True, capture_output=True)
+        if hosts is not None:
+            _fill(BPFFS / "filter_ipv4", hosts)
+        fd = libbpf.get(pin)
+    finally:  # its maps are pinned by name as well
+        for left in set(BPFFS.iterdir()) - before:
+            if left == pin or left.name.startswith(("filter_", "xdp_stats_map")):
+                left.unlink()
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _fill(table: Path, hosts: Listing) -> None:
+    fd, flags = libbpf.get(table), np.full(possible_cpus(), XDP_FILTER_SOURCE, np.uint64)
+    try:
+        for address in hosts.address.astype(">u4").reshape(-1, 1):
+            libbpf.map_update(fd, address, flags)
+    finally:
+        os.close(fd)
+
+
+class Course:
+    """Runs programs on frames whose sources come out of a table, which has a power of two of them."""
+
+    def __init__(self, addresses: Addresses, family: Family, lengths: npt.NDArray[np.uint32] | None = None) -> None:
+        self.family, self._flags = family, [f"-DFAMILY={family}", f"-DVARIANTS={len(addresses)}"]
+        self._variants = variants(addresses, family, lengths)
+        if lengths is not None:
+            self._flags.append("-DLENGTHS")
+        self._turn = libbpf.map_create(PERCPU_ARRAY, "turn", 4, 8, 1, 0)
+        names = ["variants", "turn", "tested"]
+        self._before = compile_source(inline(SOURCES / "before.c"), "before", names, self._flags)
+
+    @contextmanager
+    def runner(self, program: int, *, frags: bool = True) -> Iterator[int]:
+        """A program that varies the frame and goes on to this one."""
+        tested = libbpf.map_create(PROG_ARRAY, "tested", 4, 4, 1, 0)
+        maps = {"variants": self._variants.fd, "turn": self._turn, "tested": tested}
+        fd, _ = libbpf.prog_load("before", self._before.link(maps), frags=frags)
+        try:
+            libbpf.map_update(tested, libbpf.u32(0), libbpf.u32(program))
+            yield fd
+        finally:
+            os.close(fd)
+            os.close(tested)
+
+    def close(self) -> None:
+        self._variants.close()
+        os.close(self._turn)
+
+
+def variants(addresses: Addresses, family: Family, lengths: npt.NDArray[np.uint32] | None = None) -> Map:
+    made = Map.create(MapSpec("variants", ARRAY, INDEX, RECORD, len(addresses)))
+    with made.mapped() as records:
+        if family == 4:
+            records["source"][:, :4] = addresses[:, 12:]
+        else:
+            records["source"] = addresses
+        if lengths is not None:
+            records["length"] = lengths
+    return made
+
+
+def in_turns(runs: Mapping[str, int], family: Family, rounds: int, packets: int) -> dict[str, tuple[float, ...]]:
+    """ns per packet of each of these (see `Course.runner`), once per round."""
+    found: dict[str, list[float]] = {name: [] for name in runs}
+    with undisturbed():
+        for fd in runs.values():
+            libbpf.test_run(fd, FRAME[family], packets)
+        for _ in range(rounds):
+            for name, fd in runs.items():
+                found[name].append(libbpf.test_run(fd, FRAME[family], packets)[1])
+    return {name: tuple(values) for name, values in found.items()}
