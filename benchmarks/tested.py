@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +35,10 @@ from xdpfw.policy.ops import InsertPrefixes, WriteLeaves
 
 SOURCES = Path(__file__).with_name("bpf")
 PEERS = Path(f"/usr/lib/{os.uname().machine}-linux-gnu/bpf")
-RECORD = np.dtype([("source", "u1", 16), ("length", "u4"), ("reserved", "u4", 3)])
+RECORD: dict[Family, np.dtype[Any]] = {
+    4: np.dtype([("source", "u1", 4), ("length", "u4")]),
+    6: np.dtype([("source", "u1", 16), ("reserved", "u4"), ("length", "u4")]),
+}
 BPFFS = Path("/sys/fs/bpf")
 PROG_ARRAY, PERCPU_ARRAY, LRU_PERCPU_HASH = 3, 6, 10
 LRU_TALKERS = 1 << 20
@@ -195,12 +199,9 @@ class Course:
 
 
 def variants(addresses: Addresses, family: Family, lengths: npt.NDArray[np.uint32] | None = None) -> Map:
-    made = Map.create(MapSpec("variants", ARRAY, INDEX, RECORD, len(addresses)))
+    made = Map.create(MapSpec("variants", ARRAY, INDEX, RECORD[family], len(addresses)))
     with made.mapped() as records:
-        if family == 4:
-            records["source"][:, :4] = addresses[:, 12:]
-        else:
-            records["source"] = addresses
+        records["source"] = addresses[:, 12:] if family == 4 else addresses
         if lengths is not None:
             records["length"] = lengths
     return made

@@ -21,6 +21,12 @@ struct decision {
 	__u32 reserved;
 };
 
+/* Where the source talks (talkers.h). */
+struct seat {
+	__u32 way;        /* its slot in its bucket, or NO_WAY */
+	__u32 knows_leaf; /* which is in the decision already */
+};
+
 /*
  * What is known about the frame of each CPU. It lies in a map and not on the stack, because the verifier remembers
  * what it saw on the stack: it would walk the rest of the program for every way through the headers.
@@ -29,8 +35,7 @@ struct scratch {
 	struct packet packet;
 	struct decision decision;
 	struct matched found;
-	__u32 talker_way; /* the slot of the source in its bucket, or NO_WAY (talkers.h) */
-	__u32 reserved;
+	struct seat seat;
 	struct room room; /* not cleared */
 	__u64 padding[3];
 };
@@ -106,7 +111,8 @@ static __always_inline void decide_by_rows(struct xdp_md *ctx, const struct poli
 	__u32 class = 0;
 	struct row *first;
 
-	decision->leaf = find_leaf(&packet->source);
+	if (!frame->seat.knows_leaf)
+		decision->leaf = find_leaf(&packet->source);
 	if (decision->leaf)
 		class = class_of_leaf(decision->leaf, generation);
 	match(packet, class, generation, control, found);

@@ -16,7 +16,7 @@
 #include "packet.h"
 #include "reason.h"
 
-/* The generation is the only field that changes while packets pass; a packet reads it once. */
+/* Generation and changes are the only fields that change while packets pass; a packet reads each once. */
 struct control {
 	__u32 generation;    /* 0 or 1: which half of all tables that have two is in force */
 	__u32 leaves;        /* records of leaf, and of each shard of leaf_counters */
@@ -24,7 +24,8 @@ struct control {
 	__u32 shared_shards; /* whether they do */
 	__u32 vectors;       /* records in each half of vector */
 	__u32 limiter_sets;  /* records of limiter; a power of two */
-	__u32 reserved[10];
+	__u64 changes;       /* another one whenever the leaf of an address may be another one; 48 bits */
+	__u32 reserved[8];
 };
 _Static_assert(sizeof(struct control) == 64, "struct control");
 
@@ -249,12 +250,15 @@ struct tally {
 };
 _Static_assert(sizeof(struct tally) == 64, "struct tally");
 
-/* Times are jiffies, the low half. `sequence` is odd while the slot changes hands. */
+/*
+ * One cache line. Times are jiffies, the low half. `sequence` is odd while the slot changes hands. The counts are the low
+ * 48 bits of packets and the low 56 of bytes; above them is the number of changes for which `leaf` is the address's leaf.
+ */
 struct talker {
 	union address address;
 	__u16 epoch; /* 0: empty */
-	__u16 heat; /* since its way was last out of heat */
-	__u32 sequence;
+	__u16 sequence;
+	__u32 leaf; /* its low 24 bits; above them the heat since the way was last out of heat */
 	__u32 since;
 	__u32 last_seen;
 	__u64 passed_packets;
@@ -263,6 +267,12 @@ struct talker {
 	__u64 dropped_bytes;
 };
 _Static_assert(sizeof(struct talker) == 64, "struct talker");
+
+#define PACKETS_BITS 48
+#define BYTES_BITS 56
+#define PACKETS_IN(word) ((word) & (1ULL << PACKETS_BITS) - 1)
+#define BYTES_IN(word) ((word) & (1ULL << BYTES_BITS) - 1)
+#define LEAF_BITS 24
 
 #define TALKER_WAYS 4
 

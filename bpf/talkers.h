@@ -2,9 +2,8 @@
 /*
  * Who is talking: a fixed table of slots, set-associative, a part of its own for each CPU.
  *
- * The hash of an address says in which of the ways of its bucket it is most likely found, so that a packet mostly touches
- * one slot and nothing else. Tags and heats of all ways lie apart, in a table small enough for the nearest caches: they
- * tell which other way may be the address's, and packets of a flood mostly touch no slot at all.
+ * A bucket's tags and heats lie apart from its slots, in a table small enough for the nearest caches: they tell which slot
+ * is an address's, if any, so that a packet touches one slot at most, and one of a flood mostly none.
  *
  * A new address takes an empty way of its bucket, or one of an old epoch, else it challenges the coldest (among equals
  * its favourite): that way loses heat and is replaced once it has too little left, and its talker was silent meanwhile.
@@ -62,7 +61,7 @@ static __always_inline __u64 smaller(__s64 a, __s64 b)
  * could predict here. */
 static __always_inline __u64 coldest(__u32 heats, __u32 favourite)
 {
-	__u64 wide = heats, order = (0x0003000200010000ULL + favourite * LANES) & 3 * LANES, keys;
+	__u64 wide = heats, order = (0x0003000200010000ULL + (4 - favourite) * LANES) & 3 * LANES, keys;
 
 	wide = (wide | wide << 16) & 0x0000ffff0000ffffULL;
 	wide = (wide | wide << 8) & 0x00ff00ff00ff00ffULL;
@@ -87,13 +86,13 @@ static __always_inline void set_heat(struct talker_tags *tags, __u32 way, __u32 
 static __always_inline void take_slot(struct talker *slot, const union address *address, struct talker_tags *tags,
 				      __u32 since)
 {
-	__u32 sequence = ++tags->turns * 2;
+	__u16 sequence = ++tags->turns * 2;
 
 	slot->sequence = sequence - 1;
 	barrier();
 	slot->address = *address;
 	slot->epoch = tags->epoch;
-	slot->heat = 0;
+	slot->leaf = 0;
 	slot->since = since;
 	slot->passed_packets = 0;
 	slot->passed_bytes = 0;
@@ -109,16 +108,16 @@ static __always_inline void spill(struct talker *slot, const struct talker *evic
 	int current = slot->epoch == tags->epoch;
 
 	if (!current || !same_address(&slot->address, &evicted->address)) {
-		if (current && slot->passed_bytes + slot->dropped_bytes >=
-				       evicted->passed_bytes + evicted->dropped_bytes)
+		if (current && BYTES_IN(slot->passed_bytes) + BYTES_IN(slot->dropped_bytes) >=
+				       BYTES_IN(evicted->passed_bytes) + BYTES_IN(evicted->dropped_bytes))
 			return;
 		take_slot(slot, &evicted->address, tags, evicted->since);
 	}
 	slot->last_seen = evicted->last_seen;
-	slot->passed_packets += evicted->passed_packets;
-	slot->passed_bytes += evicted->passed_bytes;
-	slot->dropped_packets += evicted->dropped_packets;
-	slot->dropped_bytes += evicted->dropped_bytes;
+	slot->passed_packets += PACKETS_IN(evicted->passed_packets);
+	slot->passed_bytes += BYTES_IN(evicted->passed_bytes);
+	slot->dropped_packets += PACKETS_IN(evicted->dropped_packets);
+	slot->dropped_bytes += BYTES_IN(evicted->dropped_bytes);
 }
 
 /* Less heat for a way that was challenged; answers whether it is out of heat, and its talker silent since it had some. */
@@ -133,11 +132,16 @@ static __always_inline int cool_down(struct talker_tags *tags, __u32 way, __u32 
 		set_heat(tags, way, heat);
 		return 0;
 	}
-	if (slot->epoch != tags->epoch || !slot->heat)
+	if (slot->epoch != tags->epoch || !(slot->leaf >> LEAF_BITS))
 		return 1;
-	set_heat(tags, way, slot->heat < HEAT_MAX ? slot->heat : HEAT_MAX);
-	slot->heat = 0;
+	set_heat(tags, way, slot->leaf >> LEAF_BITS);
+	slot->leaf &= (1 << LEAF_BITS) - 1;
 	return 0;
+}
+
+static __always_inline __u64 packets_of(const struct talker *slot)
+{
+	return PACKETS_IN(slot->passed_packets) + PACKETS_IN(slot->dropped_packets);
 }
 
 /* Answers the way that the newcomer gets, if any. */
@@ -150,13 +154,13 @@ static __always_inline __u32 challenge(struct talker_tags *tags, struct talker_b
 	if (strength == 1 && ++tags->turns % SAMPLED && !equal_lanes(tags->tags, 0))
 		return NO_WAY;
 	cold = coldest(tags->heats, favourite);
-	way = (cold - favourite) & (TALKER_WAYS - 1);
+	way = (cold + favourite) & (TALKER_WAYS - 1);
 	slot = &bucket->way[way];
 	if (!cool_down(tags, way, cold >> 2, slot, strength, now))
 		return NO_WAY;
 	tags->tags = (tags->tags & ~(0xffffULL << 16 * way)) | TAG_OF(hash) << 16 * way;
 	set_heat(tags, way, FIRST_HEAT + strength);
-	if (slot->epoch != tags->epoch || slot->passed_packets + slot->dropped_packets < SPILL_PACKETS) {
+	if (slot->epoch != tags->epoch || packets_of(slot) < SPILL_PACKETS) {
 		take_slot(slot, &packet->source, tags, now);
 		return way;
 	}
@@ -166,9 +170,9 @@ static __always_inline __u32 challenge(struct talker_tags *tags, struct talker_b
 	return way;
 }
 
-static __always_inline int is_in(const struct talker_bucket *bucket, __u32 way, const struct packet *packet, __u32 epoch)
+static __always_inline int is_in(const struct talker_bucket *bucket, __u32 way, const struct packet *packet)
 {
-	return same_address(&bucket->way[way].address, &packet->source) && bucket->way[way].epoch == (__u16)epoch;
+	return same_address(&bucket->way[way].address, &packet->source);
 }
 
 static __always_inline __u32 find_way(const struct talker_tags *tags, const struct talker_bucket *bucket,
@@ -182,73 +186,107 @@ static __always_inline __u32 find_way(const struct talker_tags *tags, const stru
 
 		if (!marks)
 			return NO_WAY;
-		if (is_in(bucket, way, packet, tags->epoch))
+		if (is_in(bucket, way, packet))
 			return way;
 		marks &= marks - 1;
 	}
 	return NO_WAY;
 }
 
-static __always_inline __u32 find_way_by_tags(struct talker_bucket *bucket, __u32 index, const struct packet *packet,
-					      __u64 hash, __u32 epoch)
+/* The way of the source, which a newcomer may get now. Its favourite is asked first, and mostly it is there. */
+static __always_inline __u32 way_of(struct talker_tags *tags, struct talker_bucket *bucket, const struct packet *packet,
+				    __u64 hash, __u32 epoch)
 {
-	struct talker_tags *tags = talker_tags.lookup(&index);
-	__u32 way;
+	__u32 favourite = FAVOURITE_OF(hash), way;
 
-	if (!tags)
-		return NO_WAY;
 	if (tags->epoch != (__u16)epoch) {
 		tags->epoch = epoch;
 		tags->tags = 0;
 		tags->heats = 0;
 	}
+	if ((__u16)(tags->tags >> 16 * favourite) == TAG_OF(hash) && is_in(bucket, favourite, packet))
+		return favourite;
 	way = find_way(tags, bucket, packet, hash);
 	return way == NO_WAY ? challenge(tags, bucket, packet, hash, bpf_jiffies64()) : way;
 }
 
 /*
- * The bucket of the source, and in `way` its slot there, if it has one or gets one now. This comes before the verdict and
- * the counting after it, so that what has to come from memory for either is on its way at the same time.
+ * A slot remembers the leaf of its address, so that a packet of somebody who talks need not find it. It holds as long as
+ * no prefix came or went. `changes` was read before the leaf was found: what changed meanwhile makes it worthless.
  */
-static __always_inline struct talker_bucket *seek_talker(const struct packet *packet, __u32 cpu, __u32 *way)
+static __always_inline __u64 changes_of(const struct talker *slot)
 {
-	__u32 zero = 0, index;
+	return slot->passed_packets >> PACKETS_BITS | slot->dropped_packets >> PACKETS_BITS << 16 |
+	       slot->passed_bytes >> BYTES_BITS << 32 | slot->dropped_bytes >> BYTES_BITS << 40;
+}
+
+static __always_inline void remember(struct talker *slot, __u32 leaf, __u64 changes)
+{
+	if (leaf >> LEAF_BITS)
+		return;
+	slot->leaf = (slot->leaf & ~0U << LEAF_BITS) | leaf;
+	slot->passed_packets = PACKETS_IN(slot->passed_packets) | changes << PACKETS_BITS;
+	slot->dropped_packets = PACKETS_IN(slot->dropped_packets) | changes >> 16 << PACKETS_BITS;
+	slot->passed_bytes = BYTES_IN(slot->passed_bytes) | changes >> 32 << BYTES_BITS;
+	slot->dropped_bytes = BYTES_IN(slot->dropped_bytes) | changes >> 40 << BYTES_BITS;
+}
+
+/*
+ * The bucket of the source, in `seat` its slot there, if it has one or gets one now, and in the decision its leaf, if it is
+ * remembered. This comes before the verdict and the counting after it, so that what has to come from memory for either is
+ * on its way at the same time.
+ */
+static __always_inline struct talker_bucket *seek_talker(struct scratch *frame, enum reason reason, __u32 cpu,
+							 __u64 *changes)
+{
+	const struct packet *packet = &frame->packet;
+	__u32 zero = 0, index, way = NO_WAY;
 	struct config *own = config.lookup(&zero);
+	struct control *now = control.lookup(&zero);
 	struct talker_bucket *bucket;
+	struct talker_tags *tags;
 	__u64 hash;
 
-	if (!own)
+	if (!own || !now)
 		return 0;
+	*changes = *(volatile __u64 *)&now->changes;
 	hash = hash_address(&packet->source, own->seed);
 	index = cpu * own->buckets + (hash >> 32 & (own->buckets - 1));
 	bucket = talkers.lookup(&index);
-	if (!bucket)
+	tags = talker_tags.lookup(&index);
+	if (!bucket || !tags)
 		return 0;
-	if (!packet->version)
-		*way = NO_WAY;
-	else if (is_in(bucket, FAVOURITE_OF(hash), packet, own->epoch))
-		*way = FAVOURITE_OF(hash);
-	else
-		*way = find_way_by_tags(bucket, index, packet, hash, own->epoch);
+	if (packet->version)
+		way = way_of(tags, bucket, packet, hash, own->epoch);
+	if (reason == REASON_DEFAULT && way < TALKER_WAYS && changes_of(&bucket->way[way]) == *changes) {
+		frame->seat.knows_leaf = 1;
+		frame->decision.leaf = bucket->way[way].leaf & ((1 << LEAF_BITS) - 1);
+	}
+	frame->seat.way = way;
 	return bucket;
 }
 
-static __always_inline void count_talker(struct talker_bucket *bucket, __u32 way, const struct packet *packet,
-					 const struct decision *decision)
+/* `leaf_found`: somebody looked for it. */
+static __always_inline void count_talker(struct talker_bucket *bucket, const struct scratch *frame, int leaf_found,
+					 __u64 changes)
 {
+	const struct decision *decision = &frame->decision;
+	__u32 way = frame->seat.way;
 	struct talker *slot;
 
 	if (way >= TALKER_WAYS)
 		return;
 	slot = &bucket->way[way];
 	slot->last_seen = bpf_jiffies64();
-	if (slot->heat < HEAT_MAX)
-		slot->heat += warmth(packet);
+	if (slot->leaf >> LEAF_BITS < HEAT_MAX - WARM)
+		slot->leaf += warmth(&frame->packet) << LEAF_BITS;
+	if (leaf_found && !frame->seat.knows_leaf)
+		remember(slot, decision->leaf, changes);
 	if (decision->drop) {
 		slot->dropped_packets++;
-		slot->dropped_bytes += packet->frame_length;
+		slot->dropped_bytes += frame->packet.frame_length;
 	} else {
 		slot->passed_packets++;
-		slot->passed_bytes += packet->frame_length;
+		slot->passed_bytes += frame->packet.frame_length;
 	}
 }

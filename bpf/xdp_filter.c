@@ -27,20 +27,21 @@ int xdp_filter(struct xdp_md *ctx)
 	struct scratch *frame = scratch.lookup(&cpu);
 	struct talker_bucket *talkers_there = 0;
 	enum reason reason;
+	__u64 changes = 0;
 
 	if (!frame)
 		return XDP_DROP;
 	__builtin_memset(frame, 0, __builtin_offsetof(struct scratch, room));
 	reason = parse(ctx, &frame->packet, &frame->room);
 	if (TALKERS) {
-		talkers_there = seek_talker(&frame->packet, cpu, &frame->talker_way);
+		talkers_there = seek_talker(frame, reason, cpu, &changes);
 		if (!talkers_there)
 			return XDP_DROP;
 	}
 	decide(ctx, reason, frame);
 	account(&frame->packet, &frame->decision, cpu);
 	if (TALKERS)
-		count_talker(talkers_there, frame->talker_way, &frame->packet, &frame->decision);
+		count_talker(talkers_there, frame, reason == REASON_DEFAULT, changes);
 	if (EVENTS)
 		log_frame(ctx, &frame->packet, &frame->decision, cpu);
 #ifdef TWIN

@@ -3,9 +3,13 @@
 #pragma once
 
 struct varied {
+#if FAMILY == 4
+	__be32 source[1];
+#else
 	__be32 source[4];
+	__u32 reserved;
+#endif
 	__u32 length; /* 0: as it is */
-	__u32 reserved[3];
 };
 
 BPF_TABLE("array", __u32, struct varied, variants, 1);

@@ -16,6 +16,7 @@ from tests.kernel import plain
 from tests.kernel.conftest import SMALL, Host
 from tests.kernel.leaf_finder import MANY, LeafFinder, packed
 from tests.kernel.prefix_walk import CROWDED, Finders, Network, Walk, key, network_of, random_network
+from tests.packets import ethernet, ip, udp
 from xdpfw.kernel import buckets, libbpf
 from xdpfw.kernel.adapter import RealKernel
 from xdpfw.model.errors import MapFull
@@ -44,6 +45,23 @@ def test_tiers_and_tries_agree_after_every_change(kernel: RealKernel, finders: F
     for _ in range(50):
         walk.step(most=walk.chosen.choice((1, 3, 200)))
         finders.compare(walk.addresses(300))
+
+
+def test_what_is_remembered_of_a_talker_never_outlives_a_change(kernel: RealKernel, finders: Finders) -> None:
+    """The same addresses talk all the time, through a program that keeps their leaves beside their counts."""
+    walk = Walk(kernel, 11)
+    for family in FAMILIES:
+        walk.insert(family, [random_network(walk.chosen, family) for _ in range(100)])
+    addresses = walk.addresses(8)
+    frames = [ethernet(ip(str(ipaddress.IPv6Address(row.tobytes())), udp())) for row in addresses]
+    changed = 0
+    for _ in range(40):
+        before = [kernel.judge(frame).leaf for frame in frames]
+        walk.step(most=30)
+        after = [kernel.judge(frame).leaf for frame in frames]
+        assert after == finders.tries.find(addresses).tolist()
+        changed += before != after
+    assert changed > 10
 
 
 def test_the_tries_know_the_longest_prefix(kernel: RealKernel, finders: Finders) -> None:

@@ -178,8 +178,10 @@ class Applier:
                 self._delete_from(table, family, undo_keys)
             for tiers in begun:
                 tiers.delete(keys, leaves)
+            self._tables.leaves_moved()
             self._tables.list_leaves(family, keys, leaves, layouts.FREE)
             raise
+        self._tables.leaves_moved()
         self._tables.list_leaves(family, keys, leaves, layouts.LIVE)
 
     def _into_maps(self, family: Family, keys: Keys, leaves: Ids, done: list[tuple[Map, Keys]]) -> None:
@@ -213,6 +215,7 @@ class Applier:
         for table, chosen_keys, _ in self._split(family, keys, leaves):
             self._delete_from(table, family, chosen_keys)
         self._tiers[family].delete(keys, leaves, instead, more=more)
+        self._tables.leaves_moved()
         self._tables.list_leaves(family, keys, leaves, layouts.FREE)
 
     def _delete_from(self, table: Map, family: Family, keys: Keys) -> None:
@@ -248,6 +251,7 @@ class Applier:
             self._tables.list_leaves(family, keys[there], leaves[there], layouts.LIVE)
             self._insert(family, keys[~there], leaves[~there], again=True)
         self.fill = self._tables.count_live()
+        self._tables.leaves_moved()
         self.grace()
         self._tables.clear_free_counts()
 

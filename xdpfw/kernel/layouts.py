@@ -36,7 +36,8 @@ CONTROL = np.dtype(
         ("shared_shards", "u4"),
         ("vectors", "u4"),
         ("limiter_sets", "u4"),
-        ("reserved", "u4", 10),
+        ("changes", "u8"),
+        ("reserved", "u4", 8),
     ]
 )
 MEMBERSHIP = np.dtype([("class", "u4"), ("next", "u4"), ("deadline", "u8")])
@@ -119,8 +120,8 @@ SLOT = np.dtype(
     [
         ("address", "u1", 16),
         ("epoch", "u2"),
-        ("heat", "u2"),
-        ("sequence", "u4"),
+        ("sequence", "u2"),
+        ("leaf", "u4"),
         ("since", "u4"),
         ("last_seen", "u4"),
         ("passed_packets", "u8"),
@@ -129,6 +130,8 @@ SLOT = np.dtype(
         ("dropped_bytes", "u8"),
     ]
 )
+COUNT_BITS = {"passed_packets": 48, "passed_bytes": 56, "dropped_packets": 48, "dropped_bytes": 56}
+"""Low bits of a slot's words that are counts."""
 TALKER_WAYS = 4
 BUCKET = np.dtype([("way", SLOT, TALKER_WAYS + 1)])
 TALKER_TAGS = np.dtype([("tags", "u8"), ("heats", "u4"), ("epoch", "u2"), ("turns", "u2")])
@@ -234,14 +237,7 @@ FLOW = np.dtype([("deadline", "u8"), ("state", "u4"), ("reserved", "u4")])
 ASKED = np.dtype([("packet", PACKET), ("key", FLOW_KEY), ("tuple", "u1", 36), ("reserved", "u4"), ("room", "u8", 5)])
 TRACE = np.dtype([("decision", DECISION), ("packet", PACKET)])
 SCRATCH = np.dtype(
-    [
-        ("packet", PACKET),
-        ("decision", DECISION),
-        ("rows", "u4", 2),
-        ("talker_way", "u4"),
-        ("reserved", "u4"),
-        ("room", "u8", 8),
-    ]
+    [("packet", PACKET), ("decision", DECISION), ("rows", "u4", 2), ("seat", "u4", 2), ("room", "u8", 8)]
 )
 
 META = np.dtype(

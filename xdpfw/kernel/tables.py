@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from xdpfw.model.prefix import FAMILIES, HOST_LENGTH, Family
 from xdpfw.policy.keys import order, parents
 from xdpfw.policy.ops import Ids, Keys
 from xdpfw.policy.table import gather
+
+CHANGES_BITS = 48
 
 
 def layout_of(limits: Limits, cpus: int) -> int:
@@ -63,6 +66,9 @@ class Tables:
     def _fill_in(self, layout: int) -> None:
         shards = leaf_shards(self.limits, self.cpus)
         control = self.control
+        # Talkers outlive their tables: what they remember must not be taken for something of these. Ahead of what
+        # others may have reached since the boot, at 64,000 changes a second.
+        control["changes"] = time.monotonic_ns() // 15625
         control["leaves"], control["leaf_shards"] = self.ids, shards
         control["shared_shards"] = shards < self.cpus
         control["vectors"], control["limiter_sets"] = self.limits.vectors, limiter_sets(self.limits)
@@ -107,6 +113,11 @@ class Tables:
         return int(self.control["generation"])
 
     # large tables
+
+    def leaves_moved(self) -> None:
+        """Leaves that are remembered may no longer be those of their addresses. Threads that did their part of a change
+        may all call this at the same time, and make the same number of it."""
+        self.control["changes"] = (int(self.control["changes"]) + 1) % (1 << CHANGES_BITS)
 
     def write_leaves(self, generation: int, leaves: Ids, memberships: Ids) -> None:
         self.maps["leaf"].write_column(leaves, "membership", generation, memberships)

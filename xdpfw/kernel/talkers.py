@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from xdpfw.kernel.layouts import BUCKET
+from xdpfw.kernel.layouts import BUCKET, COUNT_BITS
 from xdpfw.kernel.maps import View
 from xdpfw.kernel.port import TALLY_COLUMNS, TalkerTable, Wall
 
@@ -14,6 +14,7 @@ _SLOTS = BUCKET["way"].shape[0]
 _CHUNK = 3072 * _SLOTS
 """Slots that are copied at a time, of whole buckets: a megabyte, so that the columns are taken from the cache."""
 _TORN_RETRIES = 3
+_COUNTED = {name: np.uint64((1 << bits) - 1) for name, bits in COUNT_BITS.items()}
 
 
 def copy_talkers(buckets: View, cpus: int, epoch: int, wall: Wall) -> TalkerTable:
@@ -42,10 +43,10 @@ def _copy(table: TalkerTable, live: View, at: slice, epoch: int) -> npt.NDArray[
     table.since[at] = slots["since"]
     table.last_seen[at] = slots["last_seen"]
     for column, name in zip(table.counts, TALLY_COLUMNS, strict=False):
-        column[at] = slots[name]
+        np.bitwise_and(slots[name], _COUNTED[name], out=column[at])
     torn = (slots["sequence"] != sequence) | (sequence & 1 == 1)
     whole = occupied & ~torn
-    table.tenure[at] = sequence + 1
+    np.add(sequence, 1, out=table.tenure[at], dtype=np.uint32)
     if not whole.all():
         table.tenure[at] *= whole
         for column in table.counts:
