@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
-from benchmarks import rules
+from benchmarks import limits, rules
 from benchmarks.watching import KEYS, watch
 from lab import prefixes
 from lab.daemon import XDPFW, Daemon
@@ -77,7 +77,14 @@ class Bench:
         return [prefixes.body(pool[: self.count]), prefixes.body(pool[self.count // 2 :])]
 
     def all(self) -> dict[str, Callable[[], Iterator[Figure]]]:
-        return {"rules": self.rules, "cli": self.cli, "start": self.start, "replace": self.replace, "top": self.top}
+        return {
+            "rules": self.rules,
+            "limits": self.limits,
+            "cli": self.cli,
+            "start": self.start,
+            "replace": self.replace,
+            "top": self.top,
+        }
 
     def rules(self) -> Iterator[Figure]:
         """What ordered rules cost a packet; replacing a thousand of them beside many prefixes."""
@@ -98,6 +105,11 @@ class Bench:
             asked = iter(rules.NEW_DIMENSIONS)
             compiled = repeat(len(rules.NEW_DIMENSIONS), lambda: replace(next(asked)))
             yield Figure("  with fields that no rule looked at before", "ms", 600, compiled)
+
+    def limits(self) -> Iterator[Figure]:
+        """What limits and bans cost a packet, against a rule that passes, and the latter in the same flood."""
+        for name, values in limits.ratios().items():
+            yield Figure(name, "x", limits.GOALS[name], values)
 
     def cli(self) -> Iterator[Figure]:
         """Start-up of the command line."""
@@ -282,7 +294,9 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one document instead of a table")
     parser.add_argument("--repeat", type=int, default=5, help="runs of each measurement (5)")
     parser.add_argument("--count", type=int, default=1_000_000, help="prefixes of the large set (1,000,000)")
-    parser.add_argument("--only", choices=("rules", "cli", "start", "replace", "top"), help="this group alone")
+    parser.add_argument(
+        "--only", choices=("rules", "limits", "cli", "start", "replace", "top"), help="this group alone"
+    )
     wish = parser.parse_args()
     if os.geteuid() != 0:
         parser.error("needs root: sudo script/bench")

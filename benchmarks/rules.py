@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +14,10 @@ from pathlib import Path
 from xdpfw.frames.build import Description, build
 from xdpfw.kernel import libbpf
 from xdpfw.kernel.adapter import RealKernel
+from xdpfw.kernel.compile import compile_source
 from xdpfw.kernel.instance import InterfaceMaps
-from xdpfw.kernel.maps import interface_specs, possible_cpus
+from xdpfw.kernel.maps import PROGRAM_MAPS, interface_specs, possible_cpus
+from xdpfw.kernel.program import NAME
 from xdpfw.model.limits import Limits
 from xdpfw.model.policy import DEFAULT_RULES, Policy
 from xdpfw.model.prefix import parse_address
@@ -61,8 +63,15 @@ def frame(port: int) -> bytes:
 
 
 @contextmanager
-def program(rules: tuple[Rule, ...]) -> Iterator[int]:
-    """The packet program with these rules in its tables, attached to nothing."""
+def program(rules: tuple[Rule, ...], change: Callable[[str], str] | None = None) -> Iterator[int]:
+    """The packet program with these rules in its tables, attached to nothing. `change`: its text, another way."""
+    with prepared(rules, change) as (fd, _):
+        yield fd
+
+
+@contextmanager
+def prepared(rules: tuple[Rule, ...], change: Callable[[str], str] | None = None) -> Iterator[tuple[int, RealKernel]]:
+    """The same, and the kernel that has its tables."""
     with ExitStack() as opened:
         state = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="xdpfw-bench-")))
         kernel = RealKernel(f"bench-{os.getpid()}-{state.name[-8:]}", state, LIMITS)
@@ -76,10 +85,14 @@ def program(rules: tuple[Rule, ...]) -> Iterator[int]:
         kernel.activate()
         own = InterfaceMaps.create(interface_specs(LIMITS, possible_cpus()), possible_cpus())
         opened.callback(own.close)
-        descriptors = {**kernel.tables.descriptors(), **own.descriptors()}
-        fd, _ = libbpf.prog_load("bench", kernel.program.compiled.link(descriptors), frags=kernel.program.frags)
+        descriptors = {**kernel.descriptors(), **own.descriptors()}
+        made = kernel.program
+        compiled = (
+            made.compiled if change is None else compile_source(change(made.source), NAME, PROGRAM_MAPS, made.flags)
+        )
+        fd, _ = libbpf.prog_load("bench", compiled.link(descriptors), frags=made.frags)
         opened.callback(os.close, fd)
-        yield fd
+        yield fd, kernel
 
 
 @contextmanager

@@ -21,16 +21,25 @@
 #define NO_PLACE 0xffffffff
 #define E_EXIST 17
 
-/* The first `bits` of a half. */
-static __always_inline __u64 half_mask(__u32 bits)
+/* What the compiler knows about a number ends here: it would make branches of it, which the verifier has to follow. */
+static __always_inline __u64 opaque(__u64 value)
 {
-	return bits ? bpf_htonll(~0ULL << (64 - bits)) : 0;
+	asm volatile("" : "+r"(value));
+	return value;
 }
 
-static __always_inline void mask_address(union address *masked, const union address *address, __u32 length)
+/* The first `bits` of a half, 0 to 64; a shift by 64 is none. */
+static __always_inline __u64 half_mask(__u64 bits)
 {
-	masked->halves[0] = address->halves[0] & half_mask(length < 64 ? length : 64);
-	masked->halves[1] = address->halves[1] & half_mask(length < 64 ? 0 : length - 64 & 127);
+	return bpf_htonll(~(~0ULL >> (bits >> 1) >> (bits - (bits >> 1))));
+}
+
+static __always_inline void mask_address(union address *masked, const union address *address, __u64 length)
+{
+	__u64 beyond = length - 64, second = beyond & ~opaque((__s64)beyond >> 63);
+
+	masked->halves[0] = address->halves[0] & half_mask(length - second);
+	masked->halves[1] = address->halves[1] & half_mask(second);
 }
 
 static __always_inline __u8 *gate_of(const struct ban_key *key, __u64 seed)
@@ -43,7 +52,7 @@ static __always_inline __u8 *gate_of(const struct ban_key *key, __u64 seed)
 }
 
 /* The place of a ban of this prefix, NO_PLACE if there is none in force. Its packets count there. */
-static __always_inline __u32 place_of_ban(const struct ban_key *key, const struct packet *packet, __u32 generation,
+static __always_inline __u32 place_of_ban(struct ban_key *key, const struct packet *packet, __u32 generation,
 					  __u32 row, __u32 *slot)
 {
 	struct ban *ban = bans.lookup(key);

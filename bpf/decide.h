@@ -77,7 +77,8 @@ static __always_inline void keep_limits(const struct packet *packet, const struc
 		limited = row_at(number, generation);
 		if (!limited || limited->action != ACTION_LIMIT)
 			continue;
-		over = over_limit(packet, number, limited->slot, generation, control, enforced && !policy->monitor);
+		over = over_limit(packet, number, limited->slot, generation, control,
+				  enforced && !policy->monitor);
 		if (enforced)
 			decision->drop = over;
 		else

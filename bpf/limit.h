@@ -7,8 +7,8 @@
  * passes. So over time a bucket gives exactly its rate.
  *
  * Buckets of sources lie in a table of fixed size, set-associative, and begin full. One that would be full again is as
- * good as absent, and a new source takes its place. Where there is none, the new one challenges the coldest; every some
- * challenges the coldest loses heat, and its place when it has none left. Until then the new source shares a bucket with
+ * good as absent, and a new source takes its place. Where there is none, the new one challenges those who are there; every
+ * some challenges one of them loses heat, or who has none left his place. Until then the new source shares a bucket with
  * others like it if all who have places came back for more, and passes else: then this is a flood of addresses that come
  * once, which keep within their limit. So such a flood costs nobody his bucket, and more heavy sources than there are
  * places share what is left.
@@ -16,16 +16,23 @@
 #pragma once
 
 #include "ban.h"
+#include "bits.h"
 #include "classify.h"
 #include "hash.h"
 #include "maps.h"
-#include "match.h"
 #include "packet.h"
 
 #define HEAT_FULL 0xff
-#define PATIENCE 64 /* challenges that cost the coldest one degree */
-#define SHARED LIMITER_WAYS
-#define UNTRACKED (LIMITER_WAYS + 1)
+/* Where all places are taken: challenges that cost somebody one degree, or who is cold his place. */
+#define PATIENCE 64
+/* Of all newcomers on a CPU in a tick, that many search and challenge; then one of so many does, for some others too. */
+#define SEARCHES 64
+#define NEWCOMERS_SAMPLED 32
+#define SAMPLE_STRENGTH 8
+#define NONE LIMITER_WAYS
+#define SHARED (LIMITER_WAYS + 1)
+#define UNTRACKED (LIMITER_WAYS + 2)
+#define TAG_OF_OWNER(owner) ((owner) >> 48 | 1) /* the upper bits depend on all of the address */
 #define FINE_SHIFT 9 /* of nanoseconds: 10^9 / 2^9 ticks a second is a whole number */
 
 /* Fill a bucket up to `now`; the CPU that moves `last` on does it. */
@@ -54,24 +61,15 @@ static __always_inline int take(struct level *level, const struct limit *limit, 
 	return 1;
 }
 
-/*
- * The table is searched without branches: the verifier would follow every outcome of every comparison. A mask is all ones
- * for yes and all zeros for no; where the compiler would see through it and make a branch of it, it is told nothing.
- */
-static __always_inline __u64 opaque(__u64 value)
+/* The mask stays in the program, although the compiler knows better: the verifier does not. */
+static __always_inline __u32 opaque_way(__u32 way)
 {
-	asm volatile("" : "+r"(value));
-	return value;
+	return opaque(way) & (LIMITER_WAYS - 1);
 }
 
-static __always_inline __u64 mask_if_zero(__u64 value)
+static __always_inline int is_full(const struct limiter_set *set, __u32 way, __u32 now)
 {
-	return ~((__s64)opaque(value | -value) >> 63);
-}
-
-static __always_inline __u64 mask_if_full(const struct limiter_set *set, __u32 way, __u32 now)
-{
-	return (__s64)opaque((__u64)(set->until[way] - now - 1) << 32) >> 63 | mask_if_zero(set->owner[way]);
+	return (__s32)(now - set->way[way].until) >= 0;
 }
 
 /* The bucket for all sources that have none of their own here. */
@@ -84,87 +82,127 @@ static __always_inline struct level *shared_level(struct limiter_set *set, const
 	return &set->shared;
 }
 
-/* Which way a source has, SHARED if none. */
-static __always_inline __u32 find_place(const struct limiter_set *set, __u64 owner)
+/* A bit for each way with this tag: ways 0 to 3 at 0, 16, 32 and 48, the others at the bits behind them. */
+static __always_inline __u64 ways_with(const struct limiter_tags *tags, __u64 tag)
 {
-	__u64 found = 1 << SHARED;
+	return equal_lanes(tags->tags[0], tag) >> 15 | equal_lanes(tags->tags[1], tag) >> 14;
+}
 
+static __always_inline __u32 first_way(__u64 ways)
+{
+	__u32 bit = lowest_bit(ways);
+
+	return opaque_way(bit >> 4 | (bit & 1) << 2);
+}
+
+/* Two sources may have the same tag; with three, one of them is always new. */
+static __always_inline __u32 find_place(const struct limiter_tags *tags, const struct limiter_set *set, __u64 owner)
+{
+	__u64 ways = ways_with(tags, TAG_OF_OWNER(owner));
+	__u32 way;
+
+#pragma unroll
+	for (int tries = 0; tries < 2; tries++, ways &= ways - 1) {
+		if (!ways)
+			return NONE;
+		way = first_way(ways);
+		if (set->way[way].owner == owner)
+			return way;
+	}
+	return NONE;
+}
+
+/* The outcome lies in a map, where the verifier forgets it; else it would follow each. */
+static __always_inline __u32 find_full(const struct limiter_set *set, __u32 now, volatile __u32 *found)
+{
+	*found = NONE;
 #pragma unroll
 	for (__u32 i = 0; i < LIMITER_WAYS; i++)
-		found |= mask_if_zero(set->owner[i] ^ owner) & 1 << i;
-	return lowest_bit(found);
+		if ((__s32)(now - set->way[i].until) >= 0)
+			*found = i;
+	return *found;
 }
 
-/* The coldest way, and above it its degree: 0 is one that would be full. */
-static __always_inline __u32 find_coldest(const struct limiter_set *set, __u32 now)
+/* Which place a newcomer gets of those who have one, if any. */
+static __always_inline __u32 challenge_places(struct limiter_tags *tags, struct limiter_set *set,
+					      struct limit_stats *stats, __u32 now, __u32 strength)
 {
-	__s64 least = 1 << 30, each;
+	__u64 cold = zero_bytes(tags->heats);
+	__u32 turn = tags->challenges, way = find_full(set, now, &stats->found);
 
-#pragma unroll
-	for (__u32 i = 0; i < LIMITER_WAYS; i++) {
-		each = ((__u64)(set->heat[i] + 1) * LIMITER_WAYS & ~mask_if_full(set, i, now)) + i;
-		least = each + ((least - each) & ((__s64)opaque(least - each) >> 63));
-	}
-	return least;
+	if (way != NONE)
+		return way;
+	tags->challenges = turn + strength;
+	if (turn / PATIENCE == (turn + strength) / PATIENCE)
+		return cold ? UNTRACKED : SHARED;
+	if (cold)
+		return opaque_way(lowest_bit(cold) / 8);
+	tags->heat[turn / PATIENCE % LIMITER_WAYS]--;
+	return SHARED;
 }
 
-/* A place for a source that has none, or SHARED or UNTRACKED. */
-static __always_inline __u32 take_place(struct limiter_set *set, __u64 owner, __u32 now)
+/* A place for a source that has none, or SHARED or UNTRACKED. In a flood few newcomers look further than at tags. */
+static __always_inline __u32 take_place(struct limiter_tags *tags, struct limiter_set *set, __u64 owner, __u32 now)
 {
-	__u32 coldest = find_coldest(set, now), degree = coldest / LIMITER_WAYS, way = opaque(coldest) & (LIMITER_WAYS - 1);
-	__u64 before;
+	__u32 cpu = bpf_get_smp_processor_id(), way, strength;
+	struct limit_stats *stats = limit_stats.lookup(&cpu);
+	__u64 empty = ways_with(tags, 0);
 
-	if (degree && ++set->challenges % PATIENCE)
-		return degree > 1 ? SHARED : UNTRACKED;
-	if (degree > 1) {
-		set->heat[way]--;
-		return SHARED;
-	}
-	before = set->owner[way];
-	if (__sync_val_compare_and_swap(&set->owner[way], before, owner) != before)
+	if (!stats)
 		return UNTRACKED;
-	set->level[way] = (struct level){};
-	set->until[way] = now;
+	if (stats->tick != now) {
+		stats->tick = now;
+		stats->newcomers = 0;
+	}
+	strength = stats->newcomers++ < SEARCHES ? 1 : SAMPLE_STRENGTH;
+	if (empty)
+		way = first_way(empty);
+	else if (strength > 1 && stats->newcomers % NEWCOMERS_SAMPLED)
+		way = zero_bytes(tags->heats) ? UNTRACKED : SHARED;
+	else
+		way = challenge_places(tags, set, stats, now, strength);
+	if (way >= LIMITER_WAYS) {
+		stats->placeless++;
+		return way;
+	}
+	way = opaque_way(way);
+	set->way[way].owner = owner;
+	set->way[way].level = (struct level){};
+	set->way[way].until = now;
+	tags->tag[way] = TAG_OF_OWNER(owner);
 	return way;
-}
-
-/* A packet came for this bucket. */
-static __always_inline void heat_up(struct limiter_set *set, __u32 way, __u32 now, __u32 fill_jiffies)
-{
-	__u32 heat = set->heat[way];
-
-	set->heat[way] = (heat + (heat < HEAT_FULL)) & ~mask_if_full(set, way, now);
-	set->until[way] = now + fill_jiffies;
 }
 
 /* The bucket of a source, none if it passes without; `shared`: whether it is not its alone. */
 static __always_inline struct level *level_of_source(const struct packet *packet, const struct limit *limit,
 						     const struct control *control, __u32 now, __u32 *shared)
 {
-	__u32 cpu = bpf_get_smp_processor_id(), index, way;
-	struct limit_stats *stats = limit_stats.lookup(&cpu);
+	struct limiter_tags *tags;
 	struct limiter_set *set;
 	union address source;
+	__u32 index, way;
 	__u64 owner;
 
 	mask_address(&source, &packet->source, is_ipv4(&packet->source) ? limit->length4 : limit->length6);
 	owner = hash_address(&source, limit->salt);
 	index = owner >> 32 & (control->limiter_sets - 1);
-	owner |= 1;
+	tags = limiter_tags.lookup(&index);
 	set = limiter.lookup(&index);
-	if (!set || !stats)
+	if (!tags || !set)
 		return 0;
-	way = find_place(set, owner);
-	if (way == SHARED)
-		way = take_place(set, owner, now);
+	way = find_place(tags, set, owner);
+	if (way == NONE)
+		way = take_place(tags, set, owner, now);
 	*shared = way == SHARED;
-	if (way >= LIMITER_WAYS) {
-		stats->placeless++;
+	if (way >= LIMITER_WAYS)
 		return *shared ? shared_level(set, limit) : 0;
-	}
-	way = opaque(way) & (LIMITER_WAYS - 1);
-	heat_up(set, way, now, limit->fill_jiffies);
-	return &set->level[way];
+	way = opaque_way(way);
+	if (is_full(set, way, now))
+		tags->heat[way] = 0;
+	else if (tags->heat[way] < HEAT_FULL)
+		tags->heat[way]++;
+	set->way[way].until = now + limit->fill_jiffies;
+	return &set->way[way].level;
 }
 
 /* Whether this packet exceeds the limit of a row. `may_ban`: its source is banned then, if the limit says so. */

@@ -23,7 +23,7 @@ struct control {
 	__u32 leaf_shards;   /* shards of leaf_counters; with fewer than CPUs, CPUs share them */
 	__u32 shared_shards; /* whether they do */
 	__u32 vectors;       /* records in each half of vector */
-	__u32 limiter_sets;  /* records of limiter; a power of two */
+	__u32 limiter_sets;  /* records of limiter and limiter_tags; a power of two */
 	__u64 changes;       /* another one whenever the leaf of an address may be another one; 48 bits */
 	__u32 reserved[8];
 };
@@ -157,21 +157,40 @@ struct rule_level {
 _Static_assert(sizeof(struct rule_level) == 64, "struct rule_level");
 
 /*
- * Buckets of sources that hash to the same place (limit.h). `owner` is a hash of source and rule, 0 for nobody; `until`
- * is when a bucket will be full for certain (jiffies, the low half); `heat` counts its packets since it was.
+ * Buckets of sources that hash to the same place (limit.h). Tags and heats lie apart, in a table small enough for the
+ * nearest caches, so that a packet of a flood touches nothing else. `until` is when a bucket will be full for certain
+ * (jiffies, the low half); `heat` counts its packets since it was.
  */
 #define LIMITER_WAYS 8
 
-struct limiter_set {
-	__u64 owner[LIMITER_WAYS];
-	__u32 until[LIMITER_WAYS];
-	__u8 heat[LIMITER_WAYS];
+struct limiter_tags {
+	union {
+		__u16 tag[LIMITER_WAYS]; /* 0: nobody's */
+		__u64 tags[LIMITER_WAYS / 4];
+	};
+	union {
+		__u8 heat[LIMITER_WAYS];
+		__u64 heats;
+	};
 	__u32 challenges;
-	__u32 shared_salt; /* whose sources share the bucket below */
-	struct level shared;
-	struct level level[LIMITER_WAYS];
+	__u32 reserved;
 };
-_Static_assert(sizeof(struct limiter_set) == 256, "struct limiter_set");
+_Static_assert(sizeof(struct limiter_tags) == 32, "struct limiter_tags");
+
+struct place {
+	__u64 owner; /* a hash of source and rule */
+	struct level level;
+	__u32 until;
+	__u32 reserved;
+};
+
+struct limiter_set {
+	struct place way[LIMITER_WAYS];
+	struct level shared; /* of sources that have no place */
+	__u32 shared_salt;   /* of which rule */
+	__u32 reserved[11];
+};
+_Static_assert(sizeof(struct limiter_set) == 320, "struct limiter_set");
 
 struct ban_key {
 	union address address; /* masked */
@@ -212,7 +231,10 @@ struct limit_stats {
 	__u64 refused;   /* that found no room: once for each packet that would have made one */
 	__u64 placeless; /* packets of sources that had no bucket of their own */
 	__u64 full_at;   /* jiffies of the last refusal */
-	__u64 reserved[4];
+	__u32 tick;      /* jiffies, the low half */
+	__u32 newcomers; /* packets in that tick whose sources had no place */
+	__u32 found;     /* limit.h */
+	__u32 reserved[5];
 };
 _Static_assert(sizeof(struct limit_stats) == 64, "struct limit_stats");
 
@@ -306,6 +328,7 @@ BPF_TABLE("array", __u32, struct row, row, 1);
 BPF_TABLE("array", __u32, struct rule_counter, rule_counters, 1);
 BPF_TABLE("array", __u32, struct limit, limits, 1);
 BPF_TABLE("array", __u32, struct rule_level, rule_levels, 1);
+BPF_TABLE("array", __u32, struct limiter_tags, limiter_tags, 1);
 BPF_TABLE("array", __u32, struct limiter_set, limiter, 1);
 BPF_TABLE("array", __u32, struct limit_stats, limit_stats, 1);
 BPF_TABLE("hash", struct ban_key, struct ban, bans, 1);

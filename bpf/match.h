@@ -14,6 +14,7 @@
  */
 #pragma once
 
+#include "bits.h"
 #include "classify.h"
 #include "maps.h"
 #include "packet.h"
@@ -138,20 +139,6 @@ static __always_inline int gather(const struct packet *packet, __u32 source_clas
 			return -1;
 	}
 	return 0;
-}
-
-/*
- * Position of the lowest bit, as the number of ones below it: there is no instruction for it, and branches here would
- * multiply what the verifier has to walk.
- */
-static __always_inline __u32 lowest_bit(__u64 word)
-{
-	__u64 ones = (word & -word) - 1;
-
-	ones -= (ones >> 1) & 0x5555555555555555;
-	ones = (ones & 0x3333333333333333) + ((ones >> 2) & 0x3333333333333333);
-	ones = (ones + (ones >> 4)) & 0x0f0f0f0f0f0f0f0f;
-	return (ones * 0x0101010101010101) >> 56;
 }
 
 static __always_inline __u64 matching_rows(struct vector **of, __u32 word)

@@ -16,6 +16,7 @@
  */
 #pragma once
 
+#include "bits.h"
 #include "decide.h"
 #include "hash.h"
 #include "maps.h"
@@ -33,17 +34,8 @@
 #define SPILL_PACKETS 4
 
 #define NO_WAY 0xff
-#define LANES 0x0001000100010001ULL
 
 #define barrier() asm volatile("" ::: "memory")
-
-/* The highest bit of each 16-bit lane that equals the tag; lanes above the first of them may be wrong. */
-static __always_inline __u64 equal_lanes(__u64 tags, __u64 tag)
-{
-	__u64 differ = tags ^ tag * LANES;
-
-	return (differ - LANES) & ~differ & LANES << 15;
-}
 
 static __always_inline __u32 first_lane(__u64 marks)
 {

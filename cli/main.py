@@ -25,6 +25,7 @@ VERBS = {
     "unblock": ("entries", "take prefixes out of the set block"),
     "allow": ("entries", "pass packets from prefixes, whatever else says"),
     "unallow": ("entries", "take prefixes out of the set allow"),
+    "unban": ("entries", "lift bans that rules with a limit made"),
     "list": ("sets", "the sets, or the entries of one"),
     "show": ("status", "is this address blocked, by what, until when"),
     "import": ("transfer", "put a file of prefixes into a set"),

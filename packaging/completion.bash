@@ -6,7 +6,7 @@ _xdpfw_interfaces() { local path; for path in /sys/class/net/*; do echo "${path#
 
 _xdpfw() {
     local cur=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} verb='' words='' at
-    local verbs="serve prepare attach detach status doctor block unblock allow unallow list show import export counters top events rules policy config apply confirm rollback panic audit program explain replay set backup restore token"
+    local verbs="serve prepare attach detach status doctor block unblock allow unallow unban list show import export counters top events rules policy config apply confirm rollback panic audit program explain replay set backup restore token"
     for ((at = 1; at < COMP_CWORD; at++)); do
         case ${COMP_WORDS[at]} in
             --socket | --url | --timeout) ((at++)) ;;

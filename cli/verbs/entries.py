@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""block, unblock, allow, unallow: one call, one change, all or nothing."""
+"""block, unblock, allow, unallow, unban: one call, one change, all or nothing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,15 @@ examples:
 examples:
   xdpfw unallow 192.0.2.10
 """,
+    "unban": """\
+examples:
+  xdpfw list banned                       who is banned, until when, by which rule
+  xdpfw unban 198.51.100.7
+  xdpfw export banned | xdpfw unban - --ignore-missing    all of them
+  xdpfw list banned --origin rule:web     one rule's; its bans also end with the rule
+""",
 }
+_SETS = {"unban": "banned"}
 _SHOWN_FAULTS = 10
 
 
@@ -53,7 +61,7 @@ def configure(verb: str, parser: argparse.ArgumentParser) -> None:
         )
         parser.set_defaults(run=_add)
     writing(parser)
-    parser.set_defaults(verb=verb, set=verb.removeprefix("un"))
+    parser.set_defaults(verb=verb, set=_SETS.get(verb, verb.removeprefix("un")))
     parser.epilog = _EXAMPLES[verb]
 
 
@@ -148,7 +156,7 @@ def ineffective(verb: str, written: Document) -> str | None:
         return f"{words.get(str(effective), 'it depends on the packet whether it is dropped')}: {because}"
     if verb == "allow" and effective not in (None, "pass"):
         return f"not all of these packets pass: {because}"
-    if verb == "unblock" and effective in ("drop", "mixed"):
+    if verb in ("unblock", "unban") and effective in ("drop", "mixed"):
         return (
             f"{'some of these packets are' if effective == 'mixed' else 'these packets are'} still dropped: {because}"
         )

@@ -54,6 +54,7 @@ def _status(session: Session) -> int:
     session.say(f"sets       {', '.join(sizes)}")
     for name, fill in status["maps"].items():
         _fill(session, name, fill)
+    _bans(session, status["bans"])
     return DONE
 
 
@@ -101,6 +102,13 @@ def _interfaces(session: Session, interfaces: list[Document]) -> None:
 
 def _packets(counted: Document | None) -> str:
     return f"{count(counted['packets'])} / {size(counted['bytes'])}" if counted else ""
+
+
+def _bans(session: Session, bans: Document) -> None:
+    if bans["made"] or bans["used"]:
+        refused = bans["refused"]
+        more = f", {session.screen.paint(f'{number(refused)} packets found no room for theirs', 'yellow')}"
+        session.say(f"bans       {number(bans['used'])} of {number(bans['size'])}{more if refused else ''}")
 
 
 def _fill(session: Session, name: str, fill: Document) -> None:

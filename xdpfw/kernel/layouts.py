@@ -70,19 +70,22 @@ LIMIT = np.dtype(
 LEVEL = np.dtype([("last", "u8"), ("tokens", "i8")])
 RULE_LEVEL = np.dtype([("level", LEVEL), ("reserved", "u8", 6)])
 LIMITER_WAYS = 8
-LIMITER_SET = np.dtype(
-    [
-        ("owner", "u8", LIMITER_WAYS),
-        ("until", "u4", LIMITER_WAYS),
-        ("heat", "u1", LIMITER_WAYS),
-        ("challenges", "u4"),
-        ("shared_salt", "u4"),
-        ("shared", LEVEL),
-        ("level", LEVEL, LIMITER_WAYS),
-    ]
+LIMITER_TAGS = np.dtype(
+    [("tag", "u2", LIMITER_WAYS), ("heat", "u1", LIMITER_WAYS), ("challenges", "u4"), ("reserved", "u4")]
 )
+PLACE = np.dtype([("owner", "u8"), ("level", LEVEL), ("until", "u4"), ("reserved", "u4")])
+LIMITER_SET = np.dtype([("way", PLACE, LIMITER_WAYS), ("shared", LEVEL), ("shared_salt", "u4"), ("reserved", "u4", 11)])
 LIMIT_STATS = np.dtype(
-    [("banned", "u8"), ("refused", "u8"), ("placeless", "u8"), ("full_at", "u8"), ("reserved", "u8", 4)]
+    [
+        ("banned", "u8"),
+        ("refused", "u8"),
+        ("placeless", "u8"),
+        ("full_at", "u8"),
+        ("tick", "u4"),
+        ("newcomers", "u4"),
+        ("found", "u4"),
+        ("reserved", "u4", 5),
+    ]
 )
 BAN_KEY = np.dtype([("address", "u1", 16), ("length", "u4"), ("reserved", "u4")])
 BAN = np.dtype([("deadline", "u8"), ("packets", "u8"), ("bytes", "u8"), ("slot", "u4"), ("since", "u4")])
@@ -275,6 +278,8 @@ C_STRUCTS = {
     "struct limit": LIMIT,
     "struct level": LEVEL,
     "struct rule_level": RULE_LEVEL,
+    "struct limiter_tags": LIMITER_TAGS,
+    "struct place": PLACE,
     "struct limiter_set": LIMITER_SET,
     "struct limit_stats": LIMIT_STATS,
     "struct ban_key": BAN_KEY,

@@ -134,6 +134,7 @@ def shared_specs(limits: Limits, cpus: int) -> list[MapSpec]:
         MapSpec("rule_counters", ARRAY, INDEX, layouts.RULE_COUNTER, cpus * MAX_SLOTS),
         MapSpec("limits", ARRAY, INDEX, layouts.LIMIT, 2 * MAX_ROWS),
         MapSpec("rule_levels", ARRAY, INDEX, layouts.RULE_LEVEL, MAX_SLOTS),
+        MapSpec("limiter_tags", ARRAY, INDEX, layouts.LIMITER_TAGS, limiter_sets(limits), "limited"),
         MapSpec("limiter", ARRAY, INDEX, layouts.LIMITER_SET, limiter_sets(limits), "limited"),
         MapSpec("limit_stats", ARRAY, INDEX, layouts.LIMIT_STATS, cpus),
         MapSpec("bans", HASH, layouts.BAN_KEY, layouts.BAN, limits.bans, "bans", reserved=True),

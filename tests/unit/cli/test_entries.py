@@ -48,6 +48,14 @@ def test_unallow_writes_the_set_allow(call: Call, daemon: Canned) -> None:
     assert call("unallow", "192.0.2.1")[0] == 0
 
 
+def test_unban_lifts_bans(call: Call, daemon: Canned) -> None:
+    told = WRITTEN | {"added": 0, "removed": 2, "effective": "conditional"}
+    daemon.tells["PATCH", "/sets/banned/entries"] = Told(document=told)
+    code, out, err = call("unban", "192.0.2.1", "2001:db8::/64")
+    assert (code, err) == (0, "") and "removed 2" in out
+    assert daemon.asked[0].document == {"remove": ["192.0.2.1", "2001:db8::/64"]}
+
+
 @pytest.mark.parametrize(
     ("verb", "effective", "warned"),
     [

@@ -34,6 +34,7 @@ STATUS = {
     "sets": [{"name": "block", "entries": 1_000_000}],
     "maps": {"leaves": {"used": 950, "size": 1000}, "hosts4": {"used": 1, "size": 1000},
              "x": {"used": None, "size": 9}},
+    "bans": {"used": 12, "size": 65_536, "made": 15, "refused": 3, "untracked": 0},
     "operation": {"kind": "import", "set": "block", "done": 250, "total": 1000, "started_at": "2026-01-01T00:00:00Z"},
     "kernel": {},
 }  # fmt: skip
@@ -58,6 +59,7 @@ def test_status_is_a_page(call: Call, status: dict[str, Any]) -> None:
         "20.0 k / 2.00 MB",
         "eth0: the driver cannot do native mode",
         "block 1,000,000",
+        "bans       12 of 65,536, 3 packets found no room for theirs",
         "leaves: 950 of 1,000, nearly full",
         "hosts4: 1 of 1,000\n",
     ):
