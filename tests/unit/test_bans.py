@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from tests.hand_clock import HandClock
@@ -13,6 +17,9 @@ from xdpfw.model.ban import BANNED, Ban
 from xdpfw.model.policy import Policy
 from xdpfw.model.prefix import Prefix
 from xdpfw.model.rule_form import parse_rules
+from xdpfw.store.memory import MemoryStore
+from xdpfw.store.port import StoredChange
+from xdpfw.store.sqlite import SqliteStore
 
 HOUR = 3600
 POLICY = Policy(
@@ -132,3 +139,20 @@ def test_bans_of_rules_that_are_gone_are_lifted(daemon: Daemon) -> None:
     other = Policy(rules=()).following(POLICY)
     assert daemon.list.stirred(other) and daemon.look(other) == 1
     assert daemon.shown() == [] and not daemon.store and not len(daemon.table.read())
+
+
+def test_both_stores_keep_bans(tmp_path: Path) -> None:
+    first, second, third = (
+        Ban(Prefix.parse(text), "rule", 2**62, 5, packets, 64 * packets)
+        for packets, text in enumerate(("192.0.2.7", "2001:db8::/64", "10.0.0.0/24"))
+    )
+    later = replace(second, packets=99)
+    on_disk = SqliteStore(tmp_path / "db")
+    for store in (MemoryStore(), on_disk):
+        store.load()
+        store.save(StoredChange(1, bans={ban.prefix: ban for ban in (first, second, third)}))
+        store.save(StoredChange(1, bans={first.prefix: None, second.prefix: later}))
+        assert store.load().bans == {second.prefix: later, third.prefix: third}
+    on_disk.close()
+    with closing(SqliteStore(tmp_path / "db")) as again:
+        assert again.load().bans == {second.prefix: later, third.prefix: third}

@@ -8,7 +8,6 @@ import sqlite3
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from hypothesis import strategies as st
 
 from tests.unit import strategies
 from xdpfw.clock import ClockAnchor
-from xdpfw.model.ban import Ban
 from xdpfw.model.errors import NotFound, StoreError
 from xdpfw.model.interface import AttachMode, Epoch
 from xdpfw.model.policy import Claim, Entry, Policy
@@ -96,17 +94,6 @@ def test_everything_that_is_no_set(reopened: Reopened) -> None:
     assert (saved.revision, saved.policy, saved.anchor, saved.bases) == (3, policy, anchor, bases)
     assert saved.interfaces == {"b": AttachMode.GENERIC, "c": AttachMode.NATIVE}
     assert saved.epochs == {"b": epoch}
-
-
-def test_bans(reopened: Reopened) -> None:
-    first, second, third = (
-        Ban(Prefix.parse(text), "rule", 2**62, 5, packets, 64 * packets)
-        for packets, text in enumerate(("192.0.2.7", "2001:db8::/64", "10.0.0.0/24"))
-    )
-    reopened.store.save(StoredChange(1, bans={ban.prefix: ban for ban in (first, second, third)}))
-    later = replace(second, packets=99)
-    reopened.store.save(StoredChange(1, bans={first.prefix: None, second.prefix: later}))
-    assert reopened.again().load().bans == {second.prefix: later, third.prefix: third}
 
 
 def test_tokens(reopened: Reopened) -> None:
