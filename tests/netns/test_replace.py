@@ -16,6 +16,7 @@ from lab.daemon import Daemon
 from lab.flow import Flow
 from lab.network import Network
 from lab.rest import Answer
+from lab.stall import asking
 from lab.waiting import eventually
 from tests.netns.conftest import Site, attach_all
 
@@ -26,6 +27,8 @@ RATE = 8_000
 SOURCES = 500
 P99 = 0.5
 """Seconds that one block may take during an import."""
+STALL = 0.5
+"""Seconds that a sign of life may take meanwhile: ten times what is aimed at, for busy machines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class Outcome:
     second: Answer
     latencies: list[float]
     singles: list[str]
+    signs_of_life: list[float]
 
 
 def replace(daemon: Daemon, body: bytes) -> Answer:
@@ -76,13 +80,14 @@ def outcome(tools: None) -> Iterator[Outcome]:
         flow = Flow(network, network.clients[0], sources, RATE)
         answers: list[Answer] = []
         importing = threading.Thread(target=lambda: answers.append(replace(daemon, second)))
-        importing.start()
-        eventually(lambda: daemon.rest.get("status")["operation"], "the import is under way", 60)
-        singles, latencies = block_singles(site, importing)
-        importing.join()
+        with asking(daemon.socket) as signs_of_life:
+            importing.start()
+            eventually(lambda: daemon.rest.get("status")["operation"], "the import is under way", 60)
+            singles, latencies = block_singles(site, importing)
+            importing.join()
         flow.wait(RATE // 2)
         flow.stop()
-        yield Outcome(site, flow, answers[0], latencies, singles)
+        yield Outcome(site, flow, answers[0], latencies, singles, signs_of_life)
 
 
 def test_replace_is_one_step(outcome: Outcome) -> None:
@@ -115,6 +120,17 @@ def test_single_blocks_do_not_wait_for_the_import(outcome: Outcome) -> None:
         item["prefix"].partition("/")[0] for item in rest.get("sets/block/entries?origin=single&limit=1000")["items"]
     }
     assert set(outcome.singles[:900]) <= present | set(outcome.singles[900:])
+
+
+def test_the_daemon_answers_others_meanwhile(outcome: Outcome) -> None:
+    """Nothing holds the event loop, or the interpreter, for long."""
+    taken = sorted(outcome.signs_of_life)
+    assert len(taken) >= 50
+    print(
+        f"GET /healthz during the import of {COUNT:,}: p99 {taken[int(len(taken) * 0.99)]:.1f} ms, "
+        f"longest {taken[-1]:.1f} ms, {len(taken)} answers"
+    )
+    assert taken[-1] < STALL * 1000
 
 
 def test_what_left_the_list_passes_and_what_came_is_dropped(outcome: Outcome) -> None:
