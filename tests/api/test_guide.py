@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.api.conftest import Api
+from tests.api.test_bans import exceed, rule
 from tests.conftest import lacks
 from xdpfw.kernel.fake import fake_link
 
@@ -23,7 +24,8 @@ SOCKET = "/run/xdpfw/xdpfw.sock"
 def commands() -> list[str]:
     """Of every block for the shell, those that use the unix socket."""
     blocks = re.findall(r"```sh\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    text = "".join(blocks).replace("\\\n", " ")
+    lines = re.findall(r"(?:[^'\n]|'[^']*')+", text)  # a quoted text may go on over several lines
     return [line for line in lines if line.startswith(("api", "etag=$(api"))]
 
 
@@ -36,6 +38,8 @@ def test_every_command_of_the_guide_works(fake: Api, tmp_path: Path) -> None:
     if not shutil.which("curl"):
         lacks("no curl")
     fake.kernel.set_links([fake_link("eth0")])
+    fake.put("rules/eager", rule())
+    exceed(fake, "203.0.113.7")
     (tmp_path / "attack.pcap").write_bytes(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1))
     (tmp_path / "drop.txt").write_text("192.0.2.0/25 ; from a list\n198.51.100.1\n")
     script = "\n".join(f"{line}\necho" for line in commands()).replace(SOCKET, str(fake.host.socket))

@@ -28,13 +28,14 @@ EXPIRING: tuple[Kind, ...] = ("udp4", "udp6")
 
 
 def answered_from(client: Client, kind: Kind, *, answered: bool, within: float) -> float:
-    """Wall clock time at which echoes begin to come back, or cease to."""
+    """Wall clock time at which echoes begin to come back, or cease to. Each question is from a port of its own: under a
+    default of drop a conversation that was let in goes on."""
     family, target = (socket.AF_INET6, client.gateway6) if kind == "udp6" else (socket.AF_INET, client.gateway4)
     deadline = time.monotonic() + within
-    with client.space.socket(family, socket.SOCK_DGRAM) as talk:
-        talk.settimeout(INTERVAL)
-        talk.connect((target, PORT))
-        while time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        with client.space.socket(family, socket.SOCK_DGRAM) as talk:
+            talk.settimeout(INTERVAL)
+            talk.connect((target, PORT))
             now = time.time()
             talk.send(b"?")
             try:
@@ -42,10 +43,10 @@ def answered_from(client: Client, kind: Kind, *, answered: bool, within: float) 
                 got = True
             except TimeoutError:
                 got = False
-            if got == answered:
-                return now
-            if got:
-                time.sleep(INTERVAL)
+        if got == answered:
+            return now
+        if got:
+            time.sleep(INTERVAL)
     raise TimeoutError(f"{kind} of client {client.number}: no change in {within:g} s")
 
 
