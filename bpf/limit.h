@@ -118,7 +118,7 @@ static __always_inline __u32 find_full(const struct limiter_set *set, __u32 now,
 	*found = NONE;
 #pragma unroll
 	for (__u32 i = 0; i < LIMITER_WAYS; i++)
-		if ((__s32)(now - set->way[i].until) >= 0)
+		if (is_full(set, i, now))
 			*found = i;
 	return *found;
 }
