@@ -1,318 +1,75 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How fast the control plane is: times and memory, each measured several times, in a lab of its own.
+"""Measures what the project promises to be fast at, beside peers, and says which goals were reached.
 
-usage: sudo script/bench [--json] [--repeat N] [--count N] [--only WORD]
+usage: sudo script/bench [PART]… [--json] [--repeat N] [--count N] [--plots DIRECTORY]
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import platform
-import shutil
-import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from functools import cached_property
-from pathlib import Path
 
-from benchmarks import limits, rules
-from benchmarks.watching import KEYS, watch
-from lab import prefixes
-from lab.daemon import XDPFW, Daemon
-from lab.network import Network
-from lab.stall import asking
+from benchmarks import packets
+from benchmarks.figures import Figure
+from benchmarks.service import Bench
 
-SMALL = 100_000
-BLOCKS = 200
-START_UPS = 10
-REPLACEMENTS = 21
-IDLE = 15
-"""Seconds after which a daemon counts as idle."""
-ATTACH = ("--listen", "none", "--attach", "lan1:native")
-# On disk, as in production: /run is memory, where a durable write costs nothing.
-DISK = Path("/var/tmp")
+Part = Callable[[], Iterator[Figure]]
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """`values` in `unit`; `goal` is what the median shall stay under."""
-
-    name: str
-    unit: str
-    goal: float | None
-    values: tuple[float, ...]
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.values)
-
-    def line(self) -> str:
-        goal = f"< {self.goal:g}" if self.goal else ""
-        reached = "" if self.goal is None else ("ok" if self.median < self.goal else "MISSED")
-        spread = f"{min(self.values):.4g} … {max(self.values):.4g}"
-        measured = f"{self.median:>9.4g} {self.unit:3} {spread:>20}  n={len(self.values):<4}"
-        return f"{self.name:54} {measured} {goal:>8} {reached}"
-
-    def document(self) -> dict[str, object]:
-        return asdict(self) | {"median": self.median}
-
-
-class Bench:
-    """The measurements. Each makes its own lab and takes it down."""
-
-    def __init__(self, count: int, repeat: int) -> None:
-        self.count, self.repeat = count, repeat
-
-    @cached_property
-    def lists(self) -> list[bytes]:
-        """Two lists that share half of their prefixes: every replacement changes half of what is there."""
-        pool = prefixes.make(self.count * 3 // 2)
-        return [prefixes.body(pool[: self.count]), prefixes.body(pool[self.count // 2 :])]
-
-    def all(self) -> dict[str, Callable[[], Iterator[Figure]]]:
-        return {
-            "rules": self.rules,
-            "limits": self.limits,
-            "cli": self.cli,
-            "start": self.start,
-            "replace": self.replace,
-            "top": self.top,
-        }
-
-    def rules(self) -> Iterator[Figure]:
-        """What ordered rules cost a packet; replacing a thousand of them beside many prefixes."""
-        for name, values in rules.measure().items():
-            yield Figure(name, "x", rules.goal_of(name), values)
-        with site() as (_, daemon):
-            put(daemon, files(daemon, "many", self.lists[:1])[0])
-            settle(daemon)
-            turns, connection = itertools.count(), daemon.rest.open()
-
-            def replace(more: dict[str, object]) -> None:
-                body = rules.replacement(1000, next(turns), more)
-                daemon.rest.must("PUT", "rules?force=true", body, keep=connection)
-
-            replace({})
-            plain = repeat(REPLACEMENTS, lambda: replace({}))
-            yield Figure(f"replace 1,000 rules beside {self.count:,} prefixes", "ms", 100, plain)
-            asked = iter(rules.NEW_DIMENSIONS)
-            compiled = repeat(len(rules.NEW_DIMENSIONS), lambda: replace(next(asked)))
-            yield Figure("  with fields that no rule looked at before", "ms", 600, compiled)
-
-    def limits(self) -> Iterator[Figure]:
-        """What limits and bans cost a packet, against a rule that passes, and the latter in the same flood."""
-        for name, values in limits.ratios().items():
-            yield Figure(name, "x", limits.GOALS[name], values)
-
-    def cli(self) -> Iterator[Figure]:
-        """Start-up of the command line."""
-        with site() as (_, daemon):
-            hosts = (f"192.0.2.{n}" for n in itertools.count(1))
-            yield Figure("xdpfw --help", "ms", 150, repeat(START_UPS, lambda: run("--help")))
-            block = repeat(START_UPS, lambda: run("block", "--socket", str(daemon.socket), next(hosts)))
-            yield Figure("xdpfw block, process start to answer", "ms", 150, block)
-
-    def start(self) -> Iterator[Figure]:
-        """From nothing to attached and enforcing; memory when idle."""
-        with site() as (_, daemon):
-
-            def cold() -> None:
-                daemon.stop()
-                shutil.rmtree(daemon.pins)
-                shutil.rmtree(daemon.state)
-
-            empty = repeat(self.repeat, daemon.start, before=cold)
-            yield Figure("cold serve to attached and enforcing, empty", "ms", 2000, empty)
-            time.sleep(IDLE)
-            yield from memory(daemon, "idle and empty", 120)
-
-    def replace(self) -> Iterator[Figure]:
-        """Bulk replaces, single blocks beside many, starting with many. Every file is read as part of the time."""
-        with site() as (_, daemon):
-            few = files(daemon, "few", [b"\n".join(text.split(b"\n")[:SMALL]) for text in self.lists])
-            many = files(daemon, "many", self.lists)
-            yield from self._bulk(daemon, f"{SMALL:,}", few, 700)
-            yield from self._bulk(daemon, f"{self.count:,} (half are other ones)", many, 6000)
-            yield self._stall(daemon, many)
-            yield Figure(f"one block with {self.count:,} loaded", "ms", 5, blocks(daemon))
-            yield from memory(daemon, f"with {self.count:,}", 400)
-            yield Figure(f"daemon's peak memory with {self.count:,}", "MB", None, (resident(daemon, "VmHWM"),))
-            yield from self._starts(daemon)
-
-    def top(self) -> Iterator[Figure]:
-        """The live view under a flood: what it takes, and how soon a key shows."""
-        with site() as (network, daemon):
-            seen = [watch(network, daemon) for _ in range(self.repeat)]
-        yield Figure("flood", "pps", None, tuple(each.packets for each in seen))
-        yield Figure("  talkers tracked, of a million sources", "", None, tuple(each.tracked for each in seen))
-        yield Figure("xdpfw top, share of a core", "%", 10, tuple(each.share for each in seen))
-        yield Figure("xdpfw top, key to screen", "ms", None, tuple(ms for each in seen for ms in each.answers))
-        yield Figure(f"  slowest of {KEYS} keys", "ms", 200, tuple(max(each.answers) for each in seen))
-
-    def _stall(self, daemon: Daemon, paths: list[Path]) -> Figure:
-        """What an import costs whoever asks something that takes no time."""
-        longest = []
-        for number in range(self.repeat):
-            settle(daemon)
-            with asking(daemon.socket) as answers:
-                put(daemon, paths[number % 2])
-            longest.append(max(answers))
-        return Figure(f"longest GET /healthz while {self.count:,} are replaced", "ms", 50, tuple(longest))
-
-    def _bulk(self, daemon: Daemon, what: str, paths: list[Path], goal: float) -> Iterator[Figure]:
-        def emptied() -> None:
-            clear(daemon)
-            settle(daemon)
-
-        empty = repeat(self.repeat, lambda: put(daemon, paths[0]), before=emptied)
-        yield Figure(f"load {what.partition(' ')[0]} into an empty set, file to enforced", "ms", goal, empty)
-        turns = itertools.cycle(paths[::-1])
-        yield Figure(
-            f"replace {what}",
-            "ms",
-            goal,
-            repeat(self.repeat, lambda: put(daemon, next(turns)), before=lambda: settle(daemon)),
-        )
-
-    def _starts(self, daemon: Daemon) -> Iterator[Figure]:
-        def cold() -> None:
-            daemon.stop()
-            shutil.rmtree(daemon.pins)
-
-        adopting = repeat(self.repeat, daemon.start, before=lambda: daemon.kill())
-        yield Figure(f"serve adopting pinned state, {self.count:,}", "ms", 2000, adopting)
-        stored = repeat(self.repeat, daemon.start, before=cold)
-        yield Figure(f"cold serve with {self.count:,} stored", "ms", 6000, stored)
-        yield from memory(daemon, f"after that start, {self.count:,}", 400)
-
-
-def repeat(
-    times: int,
-    action: Callable[[], object],
-    before: Callable[[], object] | None = None,
-) -> tuple[float, ...]:
-    """Milliseconds that each run of the action took."""
-    values = []
-    for _ in range(times):
-        if before:
-            before()
-        began = time.perf_counter()
-        action()
-        values.append((time.perf_counter() - began) * 1000)
-    return tuple(values)
-
-
-@contextmanager
-def site() -> Iterator[tuple[Network, Daemon]]:
-    """A daemon that filters one interface, its state on disk."""
-    with Network(1) as network:
-        daemon = Daemon(network.firewall, network.home, arguments=ATTACH)
-        daemon.state = DISK / network.name
-        daemon.rest.timeout = 120
-        try:
-            yield network, daemon.start()
-        finally:
-            daemon.kill()
-            shutil.rmtree(daemon.state, ignore_errors=True)
-
-
-def run(*arguments: str) -> None:
-    subprocess.run([str(XDPFW), *arguments], stdout=subprocess.DEVNULL, check=True, timeout=60)
-
-
-def put(daemon: Daemon, path: Path) -> None:
-    daemon.rest.must("PUT", "sets/block/entries?force=true", path.read_bytes(), kind="text/plain")
-
-
-def clear(daemon: Daemon) -> None:
-    daemon.rest.must("PUT", "sets/block/entries?force=true", b"", kind="text/plain")
-
-
-def settle(daemon: Daemon) -> None:
-    """Until nothing is left over of the change before: the tables hold what the sets hold."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        status = daemon.rest.get("status")
-        held = sum(status["maps"][f"{kind}{family}"]["used"] for kind in ("hosts", "trie") for family in (4, 6))
-        if held == sum(view["entries"] for view in status["sets"]):
-            time.sleep(1)
-            return
-        time.sleep(0.1)
-    raise SystemExit("the tables do not settle")
-
-
-def files(daemon: Daemon, name: str, lists: list[bytes]) -> list[Path]:
-    paths = [daemon.state / f"{name}{number}" for number in range(len(lists))]
-    for path, listing in zip(paths, lists, strict=True):
-        path.write_bytes(listing)
-    return paths
-
-
-def blocks(daemon: Daemon) -> tuple[float, ...]:
-    connection = daemon.rest.open()
-    hosts = (f"192.0.2.{n}" for n in range(BLOCKS))
-    values = repeat(BLOCKS, lambda: daemon.rest.must("PUT", f"sets/block/entries/{next(hosts)}", {}, keep=connection))
-    connection.close()
-    return values
-
-
-def resident(daemon: Daemon, field: str = "VmRSS") -> float:
-    """Megabytes (10^6 bytes)."""
-    assert daemon.process is not None
-    for line in Path(f"/proc/{daemon.process.pid}/status").read_text().splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) * 1024 / 1e6
-    raise RuntimeError(f"no {field}")
-
-
-def mapped_tables(daemon: Daemon) -> float:
-    """Megabytes of the packet path's tables that the daemon has mapped: the kernel's, which stay when it ends."""
-    assert daemon.process is not None
-    total, table = 0, False
-    for line in Path(f"/proc/{daemon.process.pid}/smaps").read_text().splitlines():
-        if "-" in line.split()[0]:
-            table = line.endswith("bpf-map")
-        elif table and line.startswith("Rss:"):
-            total += int(line.split()[1])
-    return total * 1024 / 1e6
-
-
-def memory(daemon: Daemon, when: str, goal: float) -> Iterator[Figure]:
-    yield Figure(f"daemon's memory, {when}", "MB", goal, (resident(daemon),))
-    yield Figure("  of that, tables of the packet path", "MB", None, (mapped_tables(daemon),))
+def parts(count: int, repeat: int) -> dict[str, Part]:
+    service = Bench(count, repeat)
+    return {
+        "packets": lambda: packets.measure(repeat),
+        **service.all(),
+    }
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="script/bench", description="Times and memory of the control plane.")
-    parser.add_argument("--json", action="store_true", help="one document instead of a table")
-    parser.add_argument("--repeat", type=int, default=5, help="runs of each measurement (5)")
-    parser.add_argument("--count", type=int, default=1_000_000, help="prefixes of the large set (1,000,000)")
-    parser.add_argument(
-        "--only", choices=("rules", "limits", "cli", "start", "replace", "top"), help="this group alone"
+    names = list(parts(1, 1))
+    parser = argparse.ArgumentParser(
+        prog="script/bench",
+        description="Measures packet path and service, beside peers.",
+        epilog=f"parts: {', '.join(names)}",
     )
+    parser.add_argument("part", nargs="*", help="these parts alone, instead of all")
+    parser.add_argument("--json", action="store_true", help="one document instead of a table")
+    parser.add_argument("--repeat", type=int, default=7, help="runs of each measurement (7)")
+    parser.add_argument("--count", type=int, default=1_000_000, help="prefixes of the large set (1,000,000)")
     wish = parser.parse_args()
+    if unknown := set(wish.part) - set(names):
+        parser.error(f"no such part: {', '.join(sorted(unknown))} (there are {', '.join(names)})")
     if os.geteuid() != 0:
         parser.error("needs root: sudo script/bench")
     machine = f"{platform.release()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
     if not wish.json:
         print(f"{machine}\n{'':54} {'median':>9} {'':3} {'least … most':>20}")
-    figures = []
-    for name, group in Bench(wish.count, wish.repeat).all().items():
-        if wish.only in (None, name):
-            for figure in group():
-                figures.append(figure)
-                if not wish.json:
-                    print(figure.line(), flush=True)
+    figures: dict[str, list[Figure]] = {}
+    for name, part in parts(wish.count, wish.repeat).items():
+        if not wish.part or name in wish.part:
+            figures[name] = []
+            for figure in _shown(name, part, quiet=wish.json):
+                figures[name].append(figure)
     if wish.json:
-        print(json.dumps({"machine": machine, "figures": [figure.document() for figure in figures]}, indent=2))
+        documents = {name: [figure.document() for figure in found] for name, found in figures.items()}
+        print(json.dumps({"machine": machine, "figures": documents}, indent=2))
     return 0
+
+
+def _shown(name: str, part: Part, *, quiet: bool) -> Iterator[Figure]:
+    began = time.monotonic()
+    if not quiet:
+        print(f"\n{name}", flush=True)
+    for figure in part():
+        if not quiet:
+            print(figure.line(), flush=True)
+        yield figure
+    if not quiet:
+        print(f"  ({time.monotonic() - began:.0f} s)", flush=True)
 
 
 if __name__ == "__main__":

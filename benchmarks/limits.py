@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What limits and bans cost a packet, beside what the table of talkers costs it in the same flood (BPF_PROG_TEST_RUN).
 
-usage: python -m benchmarks.limits      prints nanoseconds; script/bench --only limits prints ratios
+usage: python -m benchmarks.limits      prints nanoseconds; script/bench limits prints ratios
 """
 
 from __future__ import annotations

@@ -66,6 +66,11 @@ class Listing:
         rows[:, -1] = self.length
         return rows.reshape(-1).view(f"S{width + 1}")
 
+    def some(self, count: int) -> Listing:
+        """That many of them, at random."""
+        chosen = np.sort(np.random.default_rng(count).choice(len(self), count, replace=False))
+        return Listing(self.family, self.address[chosen], self.length[chosen])
+
     @property
     def _width(self) -> int:
         return 32 if self.family == 4 else 64

@@ -99,7 +99,7 @@ class Site:
         with ExitStack() as opened:
             own = InterfaceMaps.create(interface_specs(self.limits, possible_cpus()), possible_cpus())
             opened.callback(own.close)
-            maps = {**self.kernel.tables.descriptors(), **own.descriptors()}
+            maps = {**self.kernel.descriptors(), **own.descriptors()}
             made = self.kernel.program
             compiled = made.compiled
             if flags or lru:
