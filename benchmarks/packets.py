@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a packet costs, in ns, by the number of prefixes and by who sends: BPF_PROG_TEST_RUN, with sources that vary from
-packet to packet. All programs take turns; ratios are between runs of one round."""
+"""What a packet costs, in ns, by the number of prefixes and by who sends (BPF_PROG_TEST_RUN), with sources that vary
+from packet to packet. All programs take turns; ratios are between runs of one round."""
 
 from __future__ import annotations
 

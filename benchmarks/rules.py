@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.tested import xdp_filter
 from xdpfw.frames.build import Description, build
 from xdpfw.kernel import libbpf
 from xdpfw.kernel.adapter import RealKernel
@@ -30,8 +30,6 @@ from xdpfw.policy.sets import Sets
 RUNS = 200_000
 ROUNDS = 9
 LIMITS = Limits(leaves=10_000, hosts4=1_000, hosts6=1_000, memberships=1_000, talkers=4096)
-PEER = Path("/usr/lib/x86_64-linux-gnu/bpf/xdpfilt_alw_all.o")
-"""xdp-filter with all its features, from Debian's xdp-tools."""
 SOURCE = "198.51.100.7"
 
 
@@ -95,22 +93,6 @@ def prepared(rules: tuple[Rule, ...], change: Callable[[str], str] | None = None
         yield fd, kernel
 
 
-@contextmanager
-def xdp_filter() -> Iterator[int | None]:
-    """Without any entry; None where it is not installed."""
-    pin = Path(f"/sys/fs/bpf/xdpfw-bench-{os.getpid()}")
-    if not PEER.exists():
-        yield None
-        return
-    subprocess.run(["bpftool", "prog", "load", str(PEER), str(pin), "type", "xdp"], check=True, capture_output=True)
-    fd = libbpf.get(pin)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-        pin.unlink()
-
-
 def measure() -> dict[str, tuple[float, ...]]:
     """Ratios to 10 rules that look at the same five fields, one for each round; all take their turn in a round."""
     with ExitStack() as opened:
@@ -118,7 +100,7 @@ def measure() -> dict[str, tuple[float, ...]]:
             opened.enter_context(program(rules))
             for rules in (five(10), five(1024), five(4096), adverse(4096), ports(10))
         )
-        peer = opened.enter_context(xdp_filter())
+        peer = opened.enter_context(xdp_filter("alw_all"))
         runs: dict[str, tuple[int, bytes]] = {
             "10 rules": (few, frame(1007)),
             "1,024 rules, the first matches": (some, frame(1000)),

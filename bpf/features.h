@@ -56,7 +56,12 @@
 #ifndef ESTABLISHED /* the default is drop: answers pass */
 #define ESTABLISHED 0
 #endif
-/* Not a wish of any policy: benchmarks/ compares with programs that go without. */
+/* Not wishes of any policy: benchmarks/ and tests compare with programs that go without. */
 #ifndef TALKERS
 #define TALKERS 1
+#endif
+#ifdef TRIES_ONLY /* nothing before the tries */
+#define REMEMBERED_LEAVES 0
+#else
+#define REMEMBERED_LEAVES 1
 #endif

@@ -250,7 +250,8 @@ static __always_inline struct talker_bucket *seek_talker(struct scratch *frame, 
 		return 0;
 	if (packet->version)
 		way = way_of(tags, bucket, packet, hash, own->epoch);
-	if (reason == REASON_DEFAULT && way < TALKER_WAYS && changes_of(&bucket->way[way]) == *changes) {
+	if (REMEMBERED_LEAVES && reason == REASON_DEFAULT && way < TALKER_WAYS &&
+	    changes_of(&bucket->way[way]) == *changes) {
 		frame->seat.knows_leaf = 1;
 		frame->decision.leaf = bucket->way[way].leaf & ((1 << LEAF_BITS) - 1);
 	}
@@ -272,7 +273,7 @@ static __always_inline void count_talker(struct talker_bucket *bucket, const str
 	slot->last_seen = bpf_jiffies64();
 	if (slot->leaf >> LEAF_BITS < HEAT_MAX - WARM)
 		slot->leaf += warmth(&frame->packet) << LEAF_BITS;
-	if (leaf_found && !frame->seat.knows_leaf)
+	if (REMEMBERED_LEAVES && leaf_found && !frame->seat.knows_leaf)
 		remember(slot, decision->leaf, changes);
 	if (decision->drop) {
 		slot->dropped_packets++;
