@@ -10,6 +10,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from xdpfw.hold import Hold
@@ -18,6 +19,7 @@ from xdpfw.kernel.adapter import RealKernel
 from xdpfw.kernel.program import PacketProgram
 from xdpfw.model.errors import KernelError, NotFound, XdpfwError
 from xdpfw.model.interface import AttachMode
+from xdpfw.model.ledger import DAEMON
 from xdpfw.model.reason import Verdict
 from xdpfw.model.requests import WriteOptions
 from xdpfw.service import Firewall
@@ -133,7 +135,7 @@ async def attach_wanted(firewall: Firewall, wanted: tuple[tuple[str, AttachMode]
         return
     for name, mode in wanted:
         try:
-            await firewall.attach(name, mode, WriteOptions())
+            await firewall.attach(name, mode, WriteOptions(author=replace(DAEMON, request=f"PUT /interfaces/{name}")))
         except NotFound:
             await firewall.want(name, mode)
             log.warning("there is no interface %s now; it is attached as soon as it comes", name)

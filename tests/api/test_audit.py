@@ -136,6 +136,9 @@ def test_pages_and_filters(api: Api) -> None:
     assert len(trail(api, outcome="refused")) == 1
     assert len(trail(api, actor=f"uid:{os.geteuid()}")) == 7
     assert trail(api, actor="uid:4242") == trail(api, resource="sets/bloc") == []
+    ok(api.client.put("config", json={"policy": {"mode": "monitor"}, "sets": {"blocked": {"comment": "c"}}}))
+    assert [record["author"]["path"] for record in trail(api, resource="policy")] == ["/config"]
+    assert [record["author"]["path"] for record in trail(api, resource="sets/blocked")] == ["/config", "/sets/blocked"]
     for cursor in ("x", "-1", "9" * 30):
         problem(api.client.get("audit", params={"cursor": cursor}), 422)
 

@@ -46,6 +46,10 @@ def test_peers_are_gateways_and_established_ssh_connections(kernel: RealKernel) 
     [gateway] = [each for each in kernel.neighbours() if each.role == "gateway"]
     assert gateway.route == kernel.route("10.1.0.254") == Route("xf0", "10.1.0.1")
     assert kernel.route("192.0.2.7") == Route("xf0", "10.1.0.1") and kernel.route("2001:db8::7") == Route()
+    ways = "nexthop via 10.1.0.254 dev xf0 nexthop via 10.1.0.253 dev xf0"
+    ip("route", "replace", "default", *ways.split())
+    assert peers() == ["10.1.0.253", "10.1.0.254"]
+    ip("route", "replace", "default", "via", "10.1.0.254")
     with (
         socket.create_server(("127.0.0.1", 22)) as four,
         socket.create_server(("::1", 22), family=socket.AF_INET6) as six,

@@ -59,8 +59,12 @@ def _route(netlink: IPRoute, address: str) -> Route:
 
 def _gateways(netlink: IPRoute) -> list[Neighbour]:
     """Next hops of the default routes, both families."""
-    hops = {(hop, route.get_attr("RTA_OIF")) for route in netlink.get_default_routes()
-            if (hop := route.get_attr("RTA_GATEWAY"))}  # fmt: skip
+    hops: set[tuple[str, int]] = set()
+    for route in netlink.get_default_routes():
+        several = route.get_attr("RTA_MULTIPATH") or ()
+        ways = [(route.get_attr("RTA_GATEWAY"), route.get_attr("RTA_OIF"))]
+        ways += [(way.get_attr("RTA_GATEWAY"), way["oif"]) for way in several]
+        hops.update((hop, index) for hop, index in ways if hop and index)
     return [Neighbour(hop, "gateway", Route(_name(index), _route(netlink, hop).local)) for hop, index in sorted(hops)]
 
 

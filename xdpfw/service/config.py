@@ -69,7 +69,8 @@ class ConfigUseCases(WholeChanges):
         """What the document names becomes as it says; everything else stays."""
 
         def make(state: State) -> Draft:
-            check_match(opts.if_match, self.config_tag())
+            if opts.if_match is not None:
+                check_match(opts.if_match, self.config_tag())
             calm = state.policy.calm()
             new = desired.policy(calm)
             policy = new if new != calm else None
