@@ -16,13 +16,18 @@ def lacks(what: str) -> None:
     pytest.skip(what)
 
 
-@pytest.fixture(scope="session")
-def corpora() -> Path:
-    """Captures and prefix lists beside the checkout, or where XDPFW_CORPORA says."""
+def corpora_path() -> Path | None:
+    """Captures and prefix lists beside the checkout, or where XDPFW_CORPORA says; None if they are not there."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "corpora"
     path = Path(os.environ.get("XDPFW_CORPORA", beside))
-    if not path.is_dir():
-        pytest.skip(f"no corpora in {path}")
+    return path if path.is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def corpora() -> Path:
+    path = corpora_path()
+    if path is None:
+        pytest.skip("no corpora beside the checkout, nor in XDPFW_CORPORA")
     return path
 
 

@@ -272,14 +272,15 @@ class TestRunner:
         self._reference = ct.byref(self._options)
         self._call = _library().bpf_prog_test_run_opts
 
-    def run(self, frame: bytes) -> None:
-        """Raises Refused."""
+    def run(self, frame: bytes) -> int:
+        """Answers the program's return value. Raises Refused."""
         self._options.data_in = ct.cast(ct.c_char_p(frame), ct.c_void_p)
         self._options.data_size_in = len(frame)
         self._options.data_size_out = 0  # the kernel leaves the last frame's length there
         ct.set_errno(0)
         if result := self._call(self._fd, self._reference):
             raise Refused("running the program", ct.get_errno() or -result)
+        return int(self._options.retval)
 
 
 # pins, ids, information
