@@ -20,9 +20,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.auth import ANONYMOUS, Caller, Role, Tokens, Trust
 from api.dashboard import is_page
 from api.errors import problem_of
-from api.failures import Failures, TooManyFailures
+from api.failures import Failures
 from api.trail import QUESTIONS, SAFE, Answered, author_of
 from api.transport import PEER, source_of
+from xdpfw.log import told
 from xdpfw.model.errors import NotAllowed, NotAuthenticated, Unreadable, XdpfwError
 from xdpfw.model.ledger import Author, Outcome
 from xdpfw.model.prefix import InvalidPrefix, parse_address
@@ -30,6 +31,7 @@ from xdpfw.model.prefix import InvalidPrefix, parse_address
 log = logging.getLogger("xdpfw.api")
 
 OPEN = {"/healthz"}
+_TURNED_AWAY = {NotAuthenticated.status, NotAllowed.status}
 
 Note = Callable[[Author, Outcome, int, str], None]
 """Who, what became of it, the status, and why."""
@@ -66,27 +68,21 @@ class Gate:
         caller = ANONYMOUS
         try:
             caller = self._admit(scope)
+            if caller is not ANONYMOUS:
+                caller.need(_role_for(scope))
         except XdpfwError as error:
             await problem_of(error)(scope, receive, numbered)
         else:
             await self.app(_inner(scope, caller, number), receive, numbered)
         finally:
             # quoted: a path may hold line breaks; without the query and the headers: they may hold secrets
-            seconds = time.monotonic() - began
-            quiet = scope["method"] in SAFE or answered.status == TooManyFailures.status
-            level = logging.DEBUG if quiet else logging.INFO
-            log.log(
-                level,
-                "%s %r %s %.1f ms %s %s",
-                scope["method"],
-                scope["path"],
-                answered.status,
-                seconds * 1e3,
-                caller.name,
-                number,
-            )
+            words = (scope["method"], scope["path"], answered.status, (time.monotonic() - began) * 1e3)
+            log.debug("%s %r %s %.1f ms %s %s", *words, caller.name, number)
+            author = author_of(scope, caller, number)
             if outcome := answered.outcome(scope):
-                self.note(author_of(scope, caller, number), outcome, answered.status, answered.detail)
+                self.note(author, outcome, answered.status, answered.detail)
+            elif answered.status in _TURNED_AWAY:
+                _tell_turned_away(author, answered)
 
     def _admit(self, scope: Scope) -> Caller:
         headers = Headers(scope)
@@ -95,13 +91,10 @@ class Gate:
             self._check_host(headers, scope["server"][0])
         _check_origin(headers)
         if peer is not None:
-            caller = self.trust.admit(peer)
-        elif scope["method"] in SAFE and (scope["path"] in OPEN or is_page(scope["path"])):
+            return self.trust.admit(peer)
+        if scope["method"] in SAFE and (scope["path"] in OPEN or is_page(scope["path"])):
             return ANONYMOUS
-        else:
-            caller = self._bearer(headers, scope["client"][0])
-        caller.need(Role.READ if scope["method"] in SAFE or scope["path"] in QUESTIONS else Role.WRITE)
-        return caller
+        return self._bearer(headers, scope["client"][0])
 
     def _check_host(self, headers: Headers, called: str) -> None:
         """A page in a browser can reach this server under a name of its own (DNS rebinding); the Host header gives it
@@ -135,6 +128,23 @@ class Headers:
         if len(values) > 1:
             raise Unreadable(f"the header {name} is there {len(values)} times")
         return values[0].decode("latin-1").strip() if values else None
+
+
+def _role_for(scope: Scope) -> Role:
+    return Role.READ if scope["method"] in SAFE or scope["path"] in QUESTIONS else Role.WRITE
+
+
+def _tell_turned_away(author: Author, answered: Answered) -> None:
+    """Of one who wanted to read: the audit trail holds writes alone."""
+    who = {"actor": author.name, "source": author.source, "request": author.request, "request_id": author.number}
+    log.warning(
+        "%r from %s is refused (%d): %s",
+        author.request,
+        author.source,
+        answered.status,
+        answered.detail,
+        extra=told("refused", outcome="refused", status=answered.status, detail=answered.detail, **who),
+    )
 
 
 def _check_origin(headers: Headers) -> None:

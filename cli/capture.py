@@ -18,8 +18,9 @@ class Files:
     """`write` takes the stream in pieces of any size. Every file is a capture of its own: it begins with what was said
     about the section and its interfaces. With `size`, files are named NAME.1, NAME.2 … before the ending."""
 
-    def __init__(self, name: str, size: int | None, count: int | None) -> None:
-        self._path, self._size, self._count = Path(name), size, count
+    def __init__(self, name: str, size: int | None, count: int | None, limit: int | None = None) -> None:
+        """`size`: bytes beyond which a new file begins; `count`: files that are kept; `limit`: packets."""
+        self._path, self._size, self._count, self._limit = Path(name), size, count, limit
         self._rest = bytearray()
         self._described = bytearray()
         self._file: BinaryIO | None = sys.stdout.buffer if name == "-" else None
@@ -38,9 +39,13 @@ class Files:
         if self._file is not None and self._file is not sys.stdout.buffer:
             self._file.close()
 
+    @property
+    def full(self) -> bool:
+        return self._limit is not None and self.packets >= self._limit
+
     def write(self, piece: bytes) -> None:
         self._rest += piece
-        while len(self._rest) >= 8:
+        while len(self._rest) >= 8 and not self.full:
             kind, size = struct.unpack_from("<II", self._rest)
             if len(self._rest) < size:
                 return

@@ -6,6 +6,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import select
 import socket
 import ssl
 import threading
@@ -289,6 +290,8 @@ class Client:
         body: bytes | Iterable[bytes] | None,
         headers: dict[str, str],
     ) -> http.client.HTTPResponse:
+        if self._connection is not None and _is_over(self._connection.sock):
+            self.close()
         if self._connection is None:
             self._connection = self.target.connection(self.timeout)
         connection = self._connection
@@ -361,6 +364,15 @@ class Client:
             return ["put a token into XDPFW_TOKEN (xdpfw token create, on the daemon's host), or use its socket"]
         wait = response.headers.get("Retry-After")
         return [f"try again in {wait} s"] if wait else []
+
+
+def _is_over(sock: socket.socket | None) -> bool:
+    """Between two requests nothing comes but the end: the daemon closes what nobody used for a while."""
+    if sock is None:
+        return False
+    silence = select.poll()
+    silence.register(sock, select.POLLIN)
+    return bool(silence.poll(0))
 
 
 def _query_text(query: Query | None) -> str:

@@ -7,7 +7,6 @@ import asyncio
 import fcntl
 import logging
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 from xdpfw.kernel import memory
 from xdpfw.kernel.bpffs import user_name
 from xdpfw.kernel.program import PacketProgram
+from xdpfw.log import start as start_log
 from xdpfw.model.errors import Conflict, Unavailable, XdpfwError
 from xdpfw.model.reason import Verdict
 from xdpfw.settings import DATABASE, Settings
@@ -29,9 +29,7 @@ class AlreadyRuns(Conflict):
 
 def main(settings: Settings) -> int:
     """Run until SIGINT or SIGTERM. Answers the exit code: 0 done, 1 failed, 4 another daemon is in the way."""
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
+    start_log(settings.log_level, settings.log_format)
     memory.keep_at_hand()
     supervisor = Supervisor(os.environ)
     try:

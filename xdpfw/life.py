@@ -17,6 +17,7 @@ from xdpfw.hold import Hold
 from xdpfw.kernel import memory
 from xdpfw.kernel.adapter import RealKernel
 from xdpfw.kernel.program import PacketProgram
+from xdpfw.log import told
 from xdpfw.model.errors import KernelError, NotFound, XdpfwError
 from xdpfw.model.interface import AttachMode
 from xdpfw.model.ledger import DAEMON
@@ -75,7 +76,8 @@ async def serve(settings: Settings, program: PacketProgram, supervisor: Supervis
             loop.add_signal_handler(signal.SIGHUP, reload, firewall, supervisor, certificates)
         upkeep = asyncio.create_task(firewall.run_upkeep())
         async with stopping(upkeep), stopping(asyncio.create_task(report(firewall, supervisor))):
-            log.info("ready: %s", summary(firewall))
+            names = sorted(firewall.interfaces.attached)
+            log.info("ready: %s", summary(firewall), extra=told("ready", revision=firewall.revision, interfaces=names))
             supervisor.ready(summary(firewall))
             await first_of(upkeep, stop)
             if upkeep.done():
@@ -143,11 +145,15 @@ async def attach_wanted(firewall: Firewall, wanted: tuple[tuple[str, AttachMode]
         except KernelError as error:
             await firewall.want(name, mode)  # what the kernel or the compiler lacks may come
             firewall.to_attach.pop(name, None)
-            log.error("%s is not attached: %s", name, error.detail)
+            tell_refused(name, error)
         except XdpfwError as error:
             # Not ready until somebody attaches it, or says that it need not be.
             firewall.to_attach[name] = f"not attached: {error.detail}"
-            log.error("%s is not attached: %s", name, error.detail)
+            tell_refused(name, error)
+
+
+def tell_refused(name: str, error: XdpfwError) -> None:
+    log.error("%s is not attached: %s", name, error.detail, extra=told("refused", interface=name, detail=error.detail))
 
 
 async def shut_what_is_open(firewall: Firewall, kernel: RealKernel, settings: Settings) -> None:

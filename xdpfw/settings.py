@@ -27,6 +27,7 @@ DEFAULT_CONFIG = Path("/etc/xdpfw/xdpfw.toml")
 DEFAULT_STATE_DIR = Path("/var/lib/xdpfw")
 DATABASE = "xdpfw.db"
 LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("auto", "json", "text")
 # What may follow "xdpfw-" in the name of a directory of bpffs, which allows no dots.
 _INSTANCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 # dev_valid_name() of the kernel: no white space, no '/' nor ':', fewer than 16 bytes.
@@ -58,6 +59,7 @@ class Settings:
     on_start_failure: Verdict = Verdict.PASS
     limits: Limits = field(default_factory=Limits)
     log_level: str = "info"
+    log_format: str = "auto"
     management: tuple[Prefix, ...] = ()
     protect_ssh: bool = True
 
@@ -179,10 +181,13 @@ def _texts(key: str, value: Any) -> list[str]:
     return [_text(key, item) for item in value]
 
 
-def _log_level(key: str, value: Any) -> str:
-    if value not in LOG_LEVELS:
-        raise InvalidSettings(f"{key}: one of {', '.join(LOG_LEVELS)} is wanted, not {value!r}")
-    return str(value)
+def _one_of(*words: str) -> Callable[[str, Any], str]:
+    def read(key: str, value: Any) -> str:
+        if value not in words:
+            raise InvalidSettings(f"{key}: one of {', '.join(words)} is wanted, not {value!r}")
+        return str(value)
+
+    return read
 
 
 def _verdict(key: str, value: Any) -> Verdict:
@@ -231,7 +236,8 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "detach_on_exit": _flag,
     "on_start_failure": _verdict,
     "limits": _limits,
-    "log_level": _log_level,
+    "log_level": _one_of(*LOG_LEVELS),
+    "log_format": _one_of(*LOG_FORMATS),
     "management": _management,
     "protect_ssh": _flag,
 }

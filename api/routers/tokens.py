@@ -17,6 +17,7 @@ from api.schemas import TokenBody
 from xdpfw.clock import from_datetime, to_datetime
 from xdpfw.model.ledger import Difference, Differences
 from xdpfw.model.views import Written
+from xdpfw.service.telling import tell
 from xdpfw.store.port import TokenRecord
 from xdpfw.versions import check_match
 
@@ -54,6 +55,7 @@ async def create_token(
     else:
         audit = firewall.accepted(options, 201, _told(record, made=True))
         await asyncio.to_thread(tokens.add, record, audit)
+        tell(audit[-1])
     marks(response, written)
     return TokenAnswer(
         **_fields(record),
@@ -73,6 +75,7 @@ async def revoke_token(firewall: Service, tokens: TokenStore, id: TokenId, optio
     if not options.dry_run:
         audit = firewall.accepted(options, 204, _told(record, made=False))
         await asyncio.to_thread(tokens.revoke, id, audit)
+        tell(audit[-1])
     return gone(written)
 
 

@@ -240,7 +240,8 @@ class Model:
         other = shown.other.total
         text = f"{where} of {number(shown.tracked)} talkers{within}"
         if other.packets:
-            text += f" · not tracked: {short(other.packets)} packets, {short(other.pps)} pps now"
+            plural = "" if other.packets == 1 else "s"
+            text += f" · not tracked: {short(other.packets)} packet{plural}, {short(other.pps)} pps now"
         return text, "dim"
 
 

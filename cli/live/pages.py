@@ -63,6 +63,10 @@ class Scrolled:
 
 
 class HelpPage(Scrolled):
+    def press(self, key: str) -> None:
+        """The keys that opened it close it, too."""
+        super().press("escape" if key in ("?", "h") else key)
+
     def text(self, width: int) -> list[Line]:
         return [[], *([(f"  {keys:15}", "key"), (meaning, "")] for keys, meaning in KEYS)]
 

@@ -31,6 +31,7 @@ def configure(_verb: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--attach", metavar="IFACE[:MODE]", action="append", help="as xdpfw attach; repeatable")
     parser.add_argument("--detach-on-exit", action="store_true", default=None, help="filter only while it runs")
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
+    parser.add_argument("--log-format", choices=("auto", "json", "text"), help="auto: json under journald, else text")
     parser.epilog = _EXAMPLES
     parser.set_defaults(run=_serve)
 
@@ -38,7 +39,7 @@ def configure(_verb: str, parser: argparse.ArgumentParser) -> None:
 def _serve(session: Session) -> int:
     args = session.args
     said = {"socket": args.socket or os.environ.get("XDPFW_SOCKET") or None}
-    names = ("listen", "state_dir", "instance", "bpffs", "attach", "detach_on_exit", "log_level")
+    names = ("listen", "state_dir", "instance", "bpffs", "attach", "detach_on_exit", "log_level", "log_format")
     settings = settings_of(args.config, said | {name: getattr(args, name) for name in names})
 
     from xdpfw.daemon import main

@@ -171,10 +171,13 @@ def _capture(session: Session, query: Query) -> int:
     args = session.args
     wanted = query | {"format": "pcapng", "snap": args.snap}
     pieces = session.client.live("/events", wanted, "application/x-pcapng", args.seconds)
-    with Files(args.write, args.rotate_size, args.rotate_count) as files, contextlib.suppress(KeyboardInterrupt):
+    with (
+        Files(args.write, args.rotate_size, args.rotate_count, args.limit) as files,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
         for piece in pieces:
             files.write(piece)
-            if args.limit and files.packets >= args.limit:
+            if files.full:
                 break
     plural = "" if files.packets == 1 else "s"
     session.messages.line(f"{files.packets} packet{plural} in {', '.join(files.names) or 'no file'}")

@@ -94,7 +94,8 @@ def test_a_capture_opens_in_tshark(site: Site, tmp_path: Path) -> None:
     whole = subprocess.run(
         ["tshark", "-r", str(path), "-V", "-c", "1"], capture_output=True, text=True, check=True
     ).stdout
-    assert "eBPF_XDP" in whole.replace(" ", "_")
+    assert "eBPF XDP: XDP_DROP (1)" in whole
+    assert "Interface queue: 0" in whole
 
 
 def test_captures_begin_anew_at_a_size(site: Site, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ its life in order: installed, filtering, upgraded, removed."""
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -95,6 +96,15 @@ def test_it_runs_and_filters(installed: Machine) -> None:
     shown = installed.unit("ActiveState", "SubState", "Type", "User", "UnitFileState", "MainPID")
     assert (shown["ActiveState"], shown["UnitFileState"], shown["User"]) == ("active", "enabled", "xdpfw")
     assert dropped(installed)
+
+
+def test_the_journal_holds_lines_of_json_with_their_priority(installed: Machine) -> None:
+    told = installed.must("journalctl", "--unit=xdpfw", "--output=json", "--no-pager")
+    entries = [json.loads(line) for line in told.splitlines()]
+    events = {json.loads(each["MESSAGE"])["event"]: each for each in entries if '"event":' in each["MESSAGE"]}
+    assert {"ready", "attach", "block"} <= events.keys()
+    assert events["block"]["PRIORITY"] == "6"
+    assert "10.77.1.2" in events["block"]["MESSAGE"]
 
 
 def test_everything_is_in_its_place(installed: Machine) -> None:

@@ -38,6 +38,7 @@ def test_every_field_can_be_set_in_the_file(tmp_path: Path) -> None:
         detach_on_exit = true
         on_start_failure = "drop"
         log_level = "debug"
+        log_format = "json"
         management = ["192.0.2.0/24", "2001:db8::1"]
         protect_ssh = false
         [limits]
@@ -61,6 +62,7 @@ def test_every_field_can_be_set_in_the_file(tmp_path: Path) -> None:
         on_start_failure=Verdict.DROP,
         limits=Limits(leaves=1000, talkers=1024),
         log_level="debug",
+        log_format="json",
         management=(Prefix.parse("192.0.2.0/24"), Prefix.parse("2001:db8::1")),
         protect_ssh=False,
     )
@@ -90,6 +92,7 @@ def test_every_field_can_be_set_in_the_file(tmp_path: Path) -> None:
         ("detach_on_exit = 1", "detach_on_exit: true or false"),
         ('on_start_failure = "closed"', "on_start_failure: pass or drop"),
         ('log_level = "loud"', "log_level: one of"),
+        ('log_format = "xml"', "log_format: one of"),
         ('management = ["10.0.0.1/8"]', "did you mean 10.0.0.0/8"),
         ("limits = 5", "limits: a table"),
         ("[limits]\nleafs = 5", "unknown setting limits.leafs"),

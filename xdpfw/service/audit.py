@@ -13,6 +13,7 @@ from xdpfw.model.ledger_views import AuditPage
 from xdpfw.model.secrets import hidden
 from xdpfw.service.core import Core
 from xdpfw.service.present import audit_view
+from xdpfw.service.telling import tell
 
 log = logging.getLogger("xdpfw.audit")
 
@@ -25,10 +26,10 @@ class AuditUseCases(Core):
 
     def note(self, author: Author, outcome: Outcome, status: int, detail: str = "") -> None:
         """Of what changed nothing: refused, or as it was already."""
-        author = replace(author, request=hidden(author.request))
-        self._notes.append(
-            AuditRecord(self.clock.wall(), author, outcome, status, self.revision, hidden(detail)[:LONGEST_DETAIL])
-        )
+        author, why = replace(author, request=hidden(author.request)), hidden(detail)[:LONGEST_DETAIL]
+        record = AuditRecord(self.clock.wall(), author, outcome, status, self.revision, why)
+        self._notes.append(record)
+        tell(record)
 
     async def audit(self, query: AuditQuery) -> AuditPage:
         """Newest first."""

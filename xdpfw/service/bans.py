@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from xdpfw.bans import Look
 from xdpfw.clock import SECOND
+from xdpfw.log import told
 from xdpfw.model.ban import BANNED
 from xdpfw.model.errors import Conflict, XdpfwError
 from xdpfw.model.feature import Feature
@@ -21,6 +22,7 @@ from xdpfw.policy.delta import deltas_of
 from xdpfw.policy.differences import bounded, entry_differences
 from xdpfw.policy.sets import Edit
 from xdpfw.service.changes import MOST_DIFFERENCES, SHOWN_ENTRIES, Changes
+from xdpfw.service.telling import tell
 from xdpfw.store.port import Ledger
 from xdpfw.versions import check_match
 
@@ -70,9 +72,13 @@ class BanUseCases(Changes):
     def _tell(self, look: Look) -> None:
         for ban in look.made[:TOLD]:
             seconds = round((ban.expires - ban.added) / SECOND)
-            log.info("%s is banned for %d s: it exceeded the limit of rule %s", ban.prefix, seconds, ban.rule)
+            what = told("ban", prefix=str(ban.prefix), rule=ban.rule, seconds=seconds)
+            log.info(
+                "%s is banned for %d s: it exceeded the limit of rule %s", ban.prefix, seconds, ban.rule, extra=what
+            )
         if len(look.made) > TOLD:
-            log.info("and %d more were banned", len(look.made) - TOLD)
+            more = len(look.made) - TOLD
+            log.info("and %d more were banned", more, extra=told("ban", more=more))
 
     def warn_of_bans(self) -> list[str]:
         """What somebody should know. Blocks for some milliseconds."""
@@ -130,8 +136,9 @@ class BanUseCases(Changes):
                 found, more = entry_differences(deltas_of(edit, before), SHOWN_ENTRIES)
                 differences = bounded(found, more, MOST_DIFFERENCES[True])
                 record = self.audit_record(opts, Outcome.ACCEPTED, status, differences, entries=True)
-                ledger = Ledger((*self.notes(), replace(record, revision=self.revision + 1)))
-                self.writer.save_bans(dict.fromkeys(gone), ledger)
+                record = replace(record, revision=self.revision + 1)
+                self.writer.save_bans(dict.fromkeys(gone), Ledger((*self.notes(), record)))
+                tell(record)
                 self.bans.lift(gone)
                 self._look_at_bans()
             return edit

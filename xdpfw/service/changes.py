@@ -27,6 +27,7 @@ from xdpfw.policy.probes import Situation, Touched
 from xdpfw.policy.sets import Edit
 from xdpfw.service.core import Core
 from xdpfw.service.locks import meeting
+from xdpfw.service.telling import tell
 from xdpfw.state import NOTHING, Beside, State
 from xdpfw.store.port import Kept, Ledger
 from xdpfw.writer import Progress, ignore_progress
@@ -139,6 +140,7 @@ class Changes(Core):
 
         def after() -> None:
             self._done(draft, written[-1])
+            tell(written[-1].audit[-1])
             for name, mode in draft.interfaces.items():
                 if mode is None:
                     self.interfaces.detach(name)

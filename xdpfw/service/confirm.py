@@ -16,6 +16,7 @@ from xdpfw.policy.sets import Edit
 from xdpfw.service.changes import Changes, Draft
 from xdpfw.service.policy import changed_resources
 from xdpfw.service.present import author_view, difference_views
+from xdpfw.service.telling import tell
 from xdpfw.service.undoing import policy_without, sets_without, undone
 from xdpfw.state import State
 from xdpfw.store.port import Before, Ledger
@@ -56,7 +57,9 @@ class ConfirmUseCases(Changes):
             if not opts.dry_run:
                 detail = f"revision {pending.revision} stays: {pending.author.request} of {pending.author.name}"
                 [*notes, record] = self.accepted(opts, 200)
-                self.writer.record(Ledger((*notes, replace(record, detail=detail)), settled=id))
+                record = replace(record, detail=detail)
+                self.writer.record(Ledger((*notes, record), settled=id))
+                tell(record)
                 self.pending = None
                 self.versions.changed("confirmations")
 

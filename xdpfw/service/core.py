@@ -27,6 +27,7 @@ from xdpfw.policy.rows import features_of
 from xdpfw.policy.sets import Sets
 from xdpfw.service.guards import Guards
 from xdpfw.service.reading import Readers
+from xdpfw.service.telling import tell
 from xdpfw.service.undoing import overdue
 from xdpfw.state import State
 from xdpfw.store.port import Ledger, Saved, Store, StoredChange
@@ -209,6 +210,8 @@ class Core:
         before = self.store.before(pending.revision)
         current, change = overdue(saved, pending, before, wall, self.anchor.step_since(before.anchor))
         self.store.save(change)
+        if change.ledger:
+            tell(change.ledger.audit[-1])
         self.warnings.append(f"revision {pending.revision} was not confirmed in time, and was taken back at the start")
         return current
 

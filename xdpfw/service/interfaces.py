@@ -16,6 +16,7 @@ from xdpfw.model.requests import TalkerQuery, WriteOptions
 from xdpfw.model.rule import Slots
 from xdpfw.model.views import CountersView, HistoryView, InterfaceView, TalkersView, Written
 from xdpfw.service.changes import Changes, Draft
+from xdpfw.service.telling import tell
 from xdpfw.state import NOTHING
 from xdpfw.store.port import Ledger
 from xdpfw.versions import check_match
@@ -123,8 +124,9 @@ class InterfaceUseCases(Changes):
             return self.written(True, opts)
 
     def _reset_talkers(self, name: str, opts: WriteOptions) -> None:
-        epoch = self.traffic.reset(name)
-        self.writer.save_epoch(name, epoch, Ledger(self.accepted(opts, 204)))
+        epoch, audit = self.traffic.reset(name), self.accepted(opts, 204)
+        self.writer.save_epoch(name, epoch, Ledger(audit))
+        tell(audit[-1])
 
     def _sets_of(self, address: Address) -> list[str]:
         return list(dict.fromkeys(name for name, _ in self.state.sets.matches(address)))

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from xdpfw.clock import SECOND, ClockAnchor
+from xdpfw.log import told
 from xdpfw.model.errors import XdpfwError
 from xdpfw.service.audit import AuditUseCases
 from xdpfw.service.bans import BanUseCases
@@ -93,11 +94,19 @@ class Upkeep(BanUseCases, EventUseCases, ConfirmUseCases, AuditUseCases):
     async def reconcile(self) -> None:
         """Attach what is wanted and has come back."""
         async with self.writer.lock:
+            before = dict(self.interfaces.attached)
             changed = await self.writer.call(self.interfaces.reconcile)
         for name in changed:
             self.versions.changed("interfaces", f"interfaces/{name}")
-            attachment = self.interfaces.attached.get(name)
-            log.info("%s is %s", name, f"attached ({attachment.mode})" if attachment else "not attached any more")
+            attachment, last = self.interfaces.attached.get(name), before.get(name)
+            if attachment and last and (last.index, last.mode) == (attachment.index, attachment.mode):
+                continue  # another program, as the policy asked for
+            if attachment:
+                what = told("attach", interface=name, mode=attachment.mode)
+                log.info("%s is attached (%s)", name, attachment.mode, extra=what)
+            else:
+                why = self.interfaces.errors.get(name, "the interface or its program is gone")
+                log.warning("%s is not attached: %s", name, why, extra=told("detach", interface=name, detail=why))
 
     async def expire(self) -> None:
         """Clear away what has run out, and follow a step of the wall clock."""

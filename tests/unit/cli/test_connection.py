@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cli.client import Client, Target
+from lab.waiting import eventually
 from tests.canned import Canned, Told, problem
 from tests.unit.cli.given import WRITTEN, Call
 
@@ -59,6 +61,36 @@ def test_the_ssh_session_is_told_with_every_change(
     call("policy")
     headers = [asked.headers.get("X-SSH-Connection") for asked in daemon.asked]
     assert headers == [told if sent else None, None]
+
+
+def test_a_connection_that_the_daemon_has_closed_since_is_opened_again(tmp_path: Path) -> None:
+    """As it does with one that nobody used for a while, such as the live view's between two keys."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+    def serve(listener: socket.socket) -> None:
+        for _ in range(2):
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        client = Client(Target(path=str(tmp_path / "s")))
+        assert client.write("PATCH", "/policy", body={}).document == {}
+        eventually(lambda: is_over(client), "the daemon has closed it")
+        assert client.write("PATCH", "/policy", body={}).document == {}
+        client.close()
+        thread.join()
+
+
+def is_over(client: Client) -> bool:
+    """Whether the end of its connection has come."""
+    sock = client._socket
+    return sock is not None and sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
 
 
 def test_a_daemon_that_does_not_answer_in_time_is_5(call: Call, tmp_path: Path) -> None:

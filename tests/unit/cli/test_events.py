@@ -60,6 +60,17 @@ def test_a_limit_ends_it(call: Call, daemon: Canned) -> None:
     assert len(call("events", "--limit", "2")[1].splitlines()) == 2
 
 
+def test_a_capture_ends_with_the_last_packet_that_was_wanted(call: Call, daemon: Canned, tmp_path: Path) -> None:
+    writer = CaptureWriter("test", 64)
+    packet = writer.packet("eth0", 1, bytes(60), 60, drop=False, queue=0, comment="default")
+    more = writer.packet("eth0", 2, bytes(60), 60, drop=False, queue=0, comment="default")
+    daemon.tells["GET", "/events"] = Told(text=writer.begin() + packet + 8 * more)
+    code, _, err = call("events", "--write", str(tmp_path / "a.pcapng"), "--limit", "2")
+    assert code == 0
+    assert "2 packets" in err
+    assert (tmp_path / "a.pcapng").read_bytes() == writer.begin() + packet + more
+
+
 @pytest.mark.parametrize("argv", [
     ["--fields", "colour"], ["--rotate-count", "3"], ["--write", "x", "--json"], ["--for", "x"], ["--rotate-size", "x"],
 ])  # fmt: skip
