@@ -13,8 +13,9 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
-from benchmarks import packets
+from benchmarks import answers, control, memory, packets, plots
 from benchmarks.figures import Figure
 from benchmarks.service import Bench
 
@@ -26,6 +27,10 @@ def parts(count: int, repeat: int) -> dict[str, Part]:
     return {
         "packets": lambda: packets.measure(repeat),
         **service.all(),
+        "control": lambda: control.operations(repeat, count),
+        "latency": lambda: control.latency(repeat, count),
+        "top100": lambda: answers.measure(repeat),
+        "memory": lambda: memory.measure(count),
     }
 
 
@@ -39,6 +44,7 @@ def main() -> int:
     parser.add_argument("part", nargs="*", help="these parts alone, instead of all")
     parser.add_argument("--json", action="store_true", help="one document instead of a table")
     parser.add_argument("--repeat", type=int, default=7, help="runs of each measurement (7)")
+    parser.add_argument("--plots", type=Path, metavar="DIRECTORY", help="draw there how things grow with their size")
     parser.add_argument("--count", type=int, default=1_000_000, help="prefixes of the large set (1,000,000)")
     wish = parser.parse_args()
     if unknown := set(wish.part) - set(names):
@@ -57,6 +63,8 @@ def main() -> int:
     if wish.json:
         documents = {name: [figure.document() for figure in found] for name, found in figures.items()}
         print(json.dumps({"machine": machine, "figures": documents}, indent=2))
+    if wish.plots:
+        plots.draw((figure for found in figures.values() for figure in found), wish.plots)
     return 0
 
 

@@ -9,6 +9,15 @@ from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True, slots=True)
+class Point:
+    """Where a figure is in a plot: which plot, which line, and how large what it was measured with is."""
+
+    plot: str
+    line: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Figure:
     """`values` in `unit`; `goal` is what the median shall stay under."""
 
@@ -16,6 +25,7 @@ class Figure:
     unit: str
     goal: float | None
     values: tuple[float, ...]
+    point: Point | None = None
 
     @property
     def median(self) -> float:
@@ -33,5 +43,10 @@ class Figure:
 
 
 def ratio(name: str, goal: float | None, ours: Sequence[float], theirs: Sequence[float]) -> Figure:
-    """Of values that were measured in turns, pair by pair."""
-    return Figure(name, "x", goal, tuple(a / b for a, b in zip(ours, theirs, strict=True)))
+    """Of values that were measured in turns, pair by pair; of as many pairs as there are."""
+    return Figure(name, "x", goal, tuple(a / b for a, b in zip(ours, theirs, strict=False)))
+
+
+def percentile(name: str, unit: str, goal: float | None, share: float, runs: Sequence[Sequence[float]]) -> Figure:
+    """Of each run's values, that below which so large a share of them lies (0 to 1)."""
+    return Figure(name, unit, goal, tuple(sorted(run)[int(share * (len(run) - 1))] for run in runs))

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import numpy as np
 
 from benchmarks import mixes
-from benchmarks.figures import Figure, ratio
+from benchmarks.figures import Figure, Point, ratio
 from benchmarks.mixes import Addresses, Listing
 from benchmarks.tested import Course, Site, in_turns, verdict, xdp_filter
 from xdpfw.model.prefix import Family
@@ -86,7 +86,8 @@ def _run(programs: Mapping[str, int], addresses: Addresses, family: Family, roun
 
 def _figures(what: str, mix: str, size: int, family: Family, values: Values, empty: Values) -> Iterator[Figure]:
     ours, floor = values[OURS], values[FLOOR]
-    yield Figure(what, "ns", None, ours)
+    plot = f"a packet, IPv{family}, {mix}"
+    yield Figure(what, "ns", None, ours, Point(plot, OURS, size))
     if mix == "spoofed":
         over = tuple(a - b for a, b in zip(ours, floor, strict=True))
         yield Figure("  over a bare XDP_DROP", "ns", 75 if family == 4 else 110, over)

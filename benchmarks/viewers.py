@@ -53,11 +53,23 @@ def site() -> Iterator[Daemon]:
             daemon.kill()
 
 
+def settle(slots: View, random: np.random.Generator) -> None:
+    """New tenants of a talker table's slots."""
+    slots["sequence"] += 1
+    octets = random.integers(0, 256, (len(slots), 16), dtype=np.uint8)
+    octets[:, :10], octets[:, 10:12] = 0, 255
+    slots["address"], slots["epoch"] = octets, 1
+    slots["passed_packets"] = random.zipf(1.5, len(slots)) % 10_000
+    slots["passed_bytes"] = slots["passed_packets"] * 100
+    slots["dropped_packets"] = slots["dropped_bytes"] = 0
+    slots["sequence"] += 1
+
+
 class Talkers:
     """The interface's talker table, written into by a thread."""
 
-    def __init__(self, daemon: Daemon, *, churn: bool) -> None:
-        limits = Limits(talkers=SLOTS // possible_cpus(), leaves=1000)
+    def __init__(self, daemon: Daemon, slots: int = SLOTS, *, churn: bool) -> None:
+        limits = Limits(talkers=slots // possible_cpus())
         spec = next(spec for spec in interface_specs(limits, possible_cpus()) if spec.name == "talkers")
         [pin] = daemon.pins.rglob("on-lan1/talkers-*")
         self._map = Map(spec, libbpf.get(pin))
@@ -69,8 +81,8 @@ class Talkers:
     def __enter__(self) -> Talkers:
         with self._map.mapped() as buckets:
             slots = buckets["way"].reshape(-1)
-            for begin in range(0, SLOTS, PIECE):
-                self._settle(slots[begin : min(begin + PIECE, TRACKED)])
+            for begin in range(0, min(TRACKED, len(slots)), PIECE):
+                settle(slots[begin : min(begin + PIECE, TRACKED)], self._random)
         self._thread.start()
         return self
 
@@ -79,27 +91,16 @@ class Talkers:
         self._thread.join()
         self._map.close()
 
-    def _settle(self, slots: View) -> None:
-        """New tenants."""
-        slots["sequence"] += 1
-        octets = self._random.integers(0, 256, (len(slots), 16), dtype=np.uint8)
-        octets[:, :10], octets[:, 10:12] = 0, 255
-        slots["address"], slots["epoch"] = octets, 1
-        slots["passed_packets"] = self._random.zipf(1.5, len(slots)) % 10_000
-        slots["passed_bytes"] = slots["passed_packets"] * 100
-        slots["dropped_packets"] = slots["dropped_bytes"] = 0
-        slots["sequence"] += 1
-
     def _write(self) -> None:
         """All counts grow about once a second, a piece at a time."""
         with self._map.mapped() as buckets:
             slots = buckets["way"].reshape(-1)
             number = 0
             while not self._ended.wait(PIECE / SLOTS):
-                begin = number * PIECE % SLOTS
+                begin = number * PIECE % min(TRACKED, len(slots))
                 piece = slots[begin : min(begin + PIECE, TRACKED)]
                 if self._churn:
-                    self._settle(piece[: len(piece) // 4])
+                    settle(piece[: len(piece) // 4], self._random)
                 piece["passed_packets"] += 1
                 piece["passed_bytes"] += 100
                 number += 1

@@ -32,7 +32,7 @@ CAUSES = MAX_REASONS + MAX_SLOTS
 INDEX = np.dtype("u4")
 
 LEAF_COUNTER_BYTES = 256 << 20
-TALKER_BYTES = 64 << 20
+TALKER_BYTES = 96 << 20
 EVENT_BYTES = 16 << 20
 """Budgets for tables with a part for each CPU: of all leaf counters, of one interface's talkers, of events."""
 
