@@ -11,6 +11,8 @@ from cli.render import number, printable
 from cli.session import Session
 
 _LONGEST = 400
+_WHOSE = ("origin",)
+"""Fields that tell whose claim it is that differs."""
 
 
 def show(session: Session, differences: list[Document], more: int, indent: str = "") -> None:
@@ -27,9 +29,9 @@ def _line(before: Document | None, after: Document | None) -> tuple[str, str, st
         sides: Document = after if after is not None else before or {}
         text = ", ".join(f"{name} {_value(value)}" for name, value in sides.items() if value not in ("", None, {}, []))
         return ("+", "green", text) if before is None else ("-", "red", text)
-    names = dict.fromkeys((*before, *after))
-    changes = [f"{name} {_value(before.get(name))} → {_value(after.get(name))}" for name in names]
-    return "~", "yellow", ", ".join(changes)
+    sides = {name: (before.get(name), after.get(name)) for name in (*before, *after)}
+    changes = [f"{name} {_value(old)} → {_value(new)}" for name, (old, new) in sides.items() if old != new]
+    return "~", "yellow", ", ".join([*(f"{name} {before[name]}" for name in _WHOSE if name in before), *changes])
 
 
 def _value(value: Any) -> str:

@@ -163,7 +163,7 @@ def effect_of(
         return Effect(found[0].verdict.value, str(next((o for o in found if not o.conditional), found[0])))
     told = "; ".join(dict.fromkeys(map(str, found)))
     if any(outcome.conditional for outcome in found):
-        return Effect("conditional", f"it depends on the packet: {told}")
+        return Effect("conditional", told)
     return Effect("mixed", f"parts fare differently: {told}")
 
 

@@ -115,12 +115,14 @@ def _list(session: Session) -> int:
 
 def _row(rule: Document) -> list[Cell]:
     style = "" if rule["enabled"] else "dim"
-    does = rule["action"] if rule["enabled"] else f"{rule['action']} (off)"
-    if rule["mode"] == "monitor":
-        does = f"{does}, monitor"
-    cells = [number(rule["position"]), rule["id"], does, told(rule)]
+    cells = [number(rule["position"]), rule["id"], _does(rule), told(rule)]
     cells += [count(rule["packets"]), size(rule["bytes"]), rule["comment"]]
     return [(cell, style) for cell in cells]
+
+
+def _does(rule: Document) -> str:
+    off = "" if rule["enabled"] else " (off)"
+    return f"{rule['action']}{off}{', monitor' if rule['mode'] == 'monitor' else ''}"
 
 
 def told(rule: Document) -> str:
@@ -184,8 +186,7 @@ def _report(session: Session, written: Document, done: str) -> int:
     if not written["changed"]:
         session.say(f"rule {written['id']} is as it was")
     else:
-        what = f"{written['action']} {told(written)}"
-        session.say(f"rule {written['id']} {done}, at position {written['position']}: {what}")
+        session.say(f"rule {written['id']} {done}, at position {written['position']}: {_does(written)} {told(written)}")
     if written["warning"]:
         session.warn(written["warning"])
     return session.outcome(written)

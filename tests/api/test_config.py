@@ -176,9 +176,9 @@ BAD: list[tuple[Any, str]] = [
     ({"rules": {"a": 1}}, "/rules"),
     ({"rules": [{"id": "a", "action": "drop"}, {"id": "a", "action": "pass"}]}, "/rules/1/id"),
     ({"rules": [{"id": "a", "action": "drop", "match": {"sorce": "x"}}]}, "/rules/0/match/sorce"),
-    ({"rules": [{"id": "a", "action": "drop", "match": {"source": "nobody"}}]}, "/rules/0/match"),
+    ({"rules": [{"id": "a", "action": "drop", "match": {"source": "nobody"}}]}, "/rules/0/match/source"),
     ({"sets": {"office": None}, "rules": [{"id": "a", "action": "drop", "match": {"source": "office"}}]},
-     "/rules/0/match"),
+     "/rules/0/match/source"),
     ({"sets": {"NO": {}}}, "/sets/NO"),
     ({"sets": {"a/b": {}}}, "/sets/a~1b"),
     ({"sets": {"block": None}}, "/sets/block"),
@@ -247,6 +247,8 @@ def test_guards(api: Api) -> None:
 
     with api.nothing_changes():
         assert "rule block" in guarded({"rules": RULES[:1]})
+        nowhere = {"rules": [{"id": "a", "action": "drop", "match": {"source": "nowhere"}}]}
+        problem(api.client.put("config", json=nowhere), 422)  # forcing would not help
         assert "over half" in guarded({"sets": {"block": {"entries": ["10.0.0.1"]}}})
         assert "empty" in guarded({"sets": {"block": {"entries": []}}})
         assert "IPv6" in guarded({"sets": {"block": {"entries": [*(f"10.0.0.{n}" for n in range(99)), "::/0"]}}})

@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from xdpfw.model.errors import Fault, InvalidInput
 from xdpfw.model.rule import Action, Mode, Rule
-from xdpfw.policy.rows import Row
+from xdpfw.policy.rows import Row, listed
 
 MAX_BAN_LENGTHS = 4
 """Distinct prefix lengths of a family by which rules may ban: a packet asks for each of them. The packet path has room
@@ -29,8 +29,8 @@ def ban_places(rows: Sequence[Row], slots: Mapping[str, int]) -> dict[int, int]:
     return places
 
 
-def check_bans(rules: Sequence[Rule]) -> None:
-    """Raises InvalidInput when rules ban by too many different prefix lengths."""
+def check_bans(rules: Sequence[Rule], at: Callable[[int], str] = listed) -> None:
+    """Raises InvalidInput when rules ban by too many different prefix lengths. `at`: as of `listed`."""
     limits = [rule.limit for rule in rules if rule.enabled and rule.bans]
     for name in ("prefix4", "prefix6"):
         lengths = {getattr(limit, name) for limit in limits}
@@ -39,9 +39,7 @@ def check_bans(rules: Sequence[Rule]) -> None:
                 f"rules that ban have {len(lengths)} different {name} ({', '.join(map(str, sorted(lengths)))});"
                 f" there may be {MAX_BAN_LENGTHS}"
             )
-            faults = [
-                Fault(f"/{number}/limit/{name}", f"one of {len(lengths)} lengths, and there may be {MAX_BAN_LENGTHS}")
-                for number, rule in enumerate(rules)
-                if rule.enabled and rule.bans
-            ]
-            raise InvalidInput(detail, faults)
+            one = f"one of {len(lengths)} lengths, and there may be {MAX_BAN_LENGTHS}"
+            numbers = (number for number, rule in enumerate(rules) if rule.enabled and rule.bans)
+            places = dict.fromkeys(f"{at(number)}/limit/{name}" for number in numbers)
+            raise InvalidInput(detail, [Fault(place, one) for place in places])

@@ -8,7 +8,7 @@ same; with such a choice on both sides it is four.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from xdpfw.model.errors import Fault, InvalidInput
@@ -28,13 +28,18 @@ class Row:
     match: Match
 
 
+def listed(number: int) -> str:
+    """Where a rule stands in what was sent, as a JSON pointer: in a list of them."""
+    return f"/{number}"
+
+
 def rows_of(policy: Policy) -> tuple[Row, ...]:
     """The rows of all enabled rules, in order."""
     return tuple(row for rule in policy.rules if rule.enabled for row in _rows(rule))
 
 
-def check_rows(rules: Sequence[Rule]) -> None:
-    """Raises InvalidInput when the rules need more rows than there are."""
+def check_rows(rules: Sequence[Rule], at: Callable[[int], str] = listed) -> None:
+    """Raises InvalidInput when the rules need more rows than there are. `at`: as of `listed`."""
     count = 0
     for number, rule in enumerate(rules):
         count += (1 + _is_mixed(rule.match.source)) * (1 + _is_mixed(rule.match.destination)) * rule.enabled
@@ -43,7 +48,7 @@ def check_rows(rules: Sequence[Rule]) -> None:
                 f"rule {number + 1} of {len(rules):,} exceeds the room for rules, {MAX_ROWS - PANIC_ROWS:,} rows: "
                 "there are too many rules; one is one row, or two to four if it names both sets and prefixes on a side"
             )
-            raise InvalidInput(detail, [Fault(f"/{number}", "beyond the room for rules")])
+            raise InvalidInput(detail, [Fault(at(number), "beyond the room for rules")])
 
 
 def features_of(policy: Policy) -> Features:

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from xdpfw.model.errors import Fault, Guarded, InvalidInput, TooLarge
+from xdpfw.model.errors import Guarded, TooLarge
 from xdpfw.model.interface import AttachMode
 from xdpfw.model.ledger_views import ChangeView
-from xdpfw.model.policy import Policy
 from xdpfw.model.prefix import FAMILIES
 from xdpfw.model.requests import WriteOptions
 from xdpfw.policy.config import MOST_ENTRIES, Desired, DesiredSet, read_config, show_config
@@ -28,15 +27,6 @@ from xdpfw.state import State
 from xdpfw.versions import check_match
 
 WHAT = "this configuration"
-
-
-def _check_rules(policy: Policy, sets: Sets) -> None:
-    """`check_rules`, with places in the document."""
-    try:
-        check_rules(policy.rules, sets)
-    except InvalidInput as error:
-        faults = [Fault(f"/rules{fault.pointer}", fault.detail) for fault in error.faults]
-        raise InvalidInput(f"/rules{error.detail}" if error.detail[0] == "/" else error.detail, faults) from None
 
 
 class ConfigUseCases(WholeChanges):
@@ -74,12 +64,11 @@ class ConfigUseCases(WholeChanges):
             calm = state.policy.calm()
             new = desired.policy(calm)
             policy = new if new != calm else None
-            if policy and not opts.force:
-                keeps_own_rules(calm, policy, WHAT)
             edit = self._edit(desired, state.sets)
             if policy:
-                _check_rules(policy, edit.sets)
+                check_rules(policy.rules, edit.sets, lambda number: f"/rules/{number}")
             if not opts.force:
+                keeps_own_rules(calm, new, WHAT)
                 self._check_lists(desired, edit, state)
             interfaces = self._wanted(desired, opts)
             parts = parts_of(edit, state.sets, state.policy, policy, interfaces)

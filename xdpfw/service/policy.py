@@ -16,13 +16,13 @@ from xdpfw.model.requests import WriteOptions
 from xdpfw.model.rule import Mode, Rule
 from xdpfw.model.views import PolicyView, Written
 from xdpfw.policy.limits import check_bans
-from xdpfw.policy.rows import check_rows
+from xdpfw.policy.rows import check_rows, listed
 from xdpfw.policy.sets import Sets
 from xdpfw.service.changes import Changes, Draft
 from xdpfw.service.present import policy_view
 from xdpfw.versions import check_match
 
-BANS_ARE_NO_SET = "rules cannot name the set banned: a ban drops by itself, in the place of the rule that made it"
+_ABSENT = {BANNED: "rules cannot name the set banned: a ban drops by itself, in the place of the rule that made it"}
 
 
 class PolicyUseCases(Changes):
@@ -60,15 +60,16 @@ class PolicyUseCases(Changes):
         what: str,
         part: Part = RULES,
         status: int = 200,
+        at: Callable[[int], str] = listed,
     ) -> tuple[Policy, Written]:
         """Put what `make` makes of the policy in its place; answers the outcome, also of a dry run. `make` raises to
         refuse; `tag`: the resource that If-Match is about; `what`: the change, for people; `part`: of the state;
-        `status`: of the answer."""
+        `status`: of the answer; `at`: as of `listed`."""
 
         def checked(old: Policy) -> Policy:
             no_panic(old)
             new = make(old)
-            check_rules(new.rules, self.state.sets)
+            check_rules(new.rules, self.state.sets, at)
             return new
 
         return await self.replace_policy(checked, opts, tag=tag, what=what, parts=(part,), status=status)
@@ -128,25 +129,26 @@ def keeps_own_rules(old: Policy, new: Policy, what: str) -> None:
         raise Guarded(f"{what} would take out rule {named}: what is in set {named} would not matter any more")
 
 
-def check_rules(rules: Sequence[Rule], sets: Sets) -> None:
+def check_rules(rules: Sequence[Rule], sets: Sets, at: Callable[[int], str] = listed) -> None:
     """Raises InvalidInput for sets that are not there, for more rules than there is room for, and for bans of too many
-    lengths."""
+    lengths. `at`: as of `listed`."""
     others = f"the sets are {', '.join(sets.names())}"
     faults = [
-        Fault(f"/{number}/match", BANS_ARE_NO_SET if name == BANNED else f"there is no set {name!r}; {others}")
+        Fault(f"{at(number)}/match/{side}", _ABSENT.get(name, f"there is no set {name!r}; {others}"))
         for number, rule in enumerate(rules)
-        for name in rule.set_names
+        for side, match in (("source", rule.match.source), ("destination", rule.match.destination))
+        for name in dict.fromkeys((*match.sets, *match.not_sets))
         if name not in sets.defined
     ]
     faults += [
-        Fault(f"/{number}/id", f"{rule.id} is the id of a rule of panic, and no other's")
+        Fault(f"{at(number)}/id", f"{rule.id} is the id of a rule of panic, and no other's")
         for number, rule in enumerate(rules)
         if rule.id in (PANIC_KEEP, PANIC_DROP)
     ]
     if faults:
         raise InvalidInput(f"{faults[0].pointer}: {faults[0].detail}", faults)
-    check_rows(rules)
-    check_bans(rules)
+    check_rows(rules, at)
+    check_bans(rules, at)
 
 
 def _sets_named(policy: Policy) -> list[Part]:

@@ -61,6 +61,7 @@ class RuleUseCases(PolicyUseCases):
             tag=f"rules/{rule.id}",
             what=f"rule {rule.id}",
             status=201 if created else 200,
+            at=_alone,
         )
         return await self._view_in(policy, rule.id), replace(written, created=created and not opts.dry_run)
 
@@ -73,7 +74,8 @@ class RuleUseCases(PolicyUseCases):
             rule = old.rule(id) or self._no_rule(id)
             return replace(old, rules=placed(old.rules, _merged(rule, change), place))
 
-        policy, written = await self.change_policy(make, opts, tag=f"rules/{id}", what=f"this change of rule {id}")
+        what = f"this change of rule {id}"
+        policy, written = await self.change_policy(make, opts, tag=f"rules/{id}", what=what, at=_alone)
         return await self._view_in(policy, id), written
 
     async def delete_rule(self, id: str, opts: WriteOptions) -> Written:
@@ -104,6 +106,11 @@ class RuleUseCases(PolicyUseCases):
     def _no_rule(self, id: str) -> Any:
         ids = ", ".join(rule.id for rule in self.state.policy.rules[:20])
         raise NotFound(f"there is no rule {id!r}; there are {ids or 'none'}")
+
+
+def _alone(_: int) -> str:
+    """As of `listed`: the rule is all that was sent."""
+    return ""
 
 
 def _warnings(rule: Rule, present: Collection[str], attached: Sequence[Link]) -> Iterator[str]:
