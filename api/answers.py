@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from xdpfw.model.errors import Fault, InvalidInput
 from xdpfw.model.ledger_views import ChangeView, ConfirmationView, StepView
 from xdpfw.model.views import (
     CountersView,
+    DriftView,
     EntriesWritten,
     EntryView,
     HistoryView,
@@ -24,6 +25,7 @@ from xdpfw.model.views import (
     RulesWritten,
     RuleView,
     SetView,
+    VerificationView,
     Written,
 )
 
@@ -32,6 +34,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InterfaceAnswer(InterfaceView):
+    revision: int
+    changed: bool
+    dry_run: bool
+    confirmation: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerificationAnswer(VerificationView):
     revision: int
     changed: bool
     dry_run: bool
@@ -173,6 +183,14 @@ class RevisionPage:
 @dataclass(frozen=True, slots=True)
 class Health:
     status: str
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """`drift`: what somebody else changed in the kernel within the last hour, and what became of it."""
+
+    status: str
+    drift: list[DriftView] = field(default_factory=list)
 
 
 def page(items: Sequence[T], key: str, limit: int, cursor: str | None) -> tuple[list[T], str | None, int]:

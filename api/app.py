@@ -27,6 +27,7 @@ from api.routers import (
     rules,
     sets,
     tokens,
+    verification,
 )
 from xdpfw import __version__
 from xdpfw.service import Firewall
@@ -53,7 +54,7 @@ def create_app(firewall: Firewall, tokens_: Tokens, *, trust: Trust | None = Non
     app.include_router(dashboard.router)
     for module in (health, interfaces, live, sets, entries, addresses, policy, rules, explain, events, tokens):
         app.include_router(module.router, prefix=BASE)
-    for module in (config, confirmations, audit, panic):
+    for module in (config, confirmations, audit, panic, verification):
         app.include_router(module.router, prefix=BASE)
     errors.install(app)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]

@@ -6,6 +6,19 @@ from __future__ import annotations
 from typing import Any
 
 FIELDS: dict[str, tuple[str, Any]] = {
+    "DeviationView.details": ("What is wrong, of the first places", ["203.0.113.0/24 is missing"]),
+    "DeviationView.places": ("In how many places it is wrong", 1),
+    "DeviationView.table": ("The map; or pins, program", "trie4"),
+    "DriftView.at": ("When it was noticed", "2026-01-02T03:04:05Z"),
+    "VerificationView.prefixes": ("Distinct prefixes over all sets, each of which was looked for", 1_000_000),
+    "VerificationAnswer.prefixes": ("Distinct prefixes over all sets, each of which was looked for", 1_000_000),
+    "VerificationView.seconds": ("How long it took", 1.5),
+    "VerificationAnswer.seconds": ("How long it took", 1.5),
+    "deviations": ("What differs, by table", []),
+    "drift": ("What somebody else changed in the kernel, of the last hour", []),
+    "found": ("What was not as it should be", ["trie4: 203.0.113.0/24 is missing"]),
+    "mended": ("Whether it was written again", True),
+    "ok": ("Whether nothing differs", True),
     "actor": ("uid:N, token:ID, anonymous, or xdpfw for what the daemon does by itself", "uid:0"),
     "after": ("The fields that differ, as they are after; null: it is there no more", {"mode": "monitor"}),
     "AuditView.at": ("When it was", "2026-01-02T03:04:05Z"),

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from xdpfw.kernel.port import Kernel
+from xdpfw.model.deviation import Deviation
 from xdpfw.model.limits import Limits
 from xdpfw.model.policy import Claim, Policy
 from xdpfw.model.prefix import Prefix
@@ -34,6 +35,9 @@ class Loaded:
         claims = [Claim(Prefix.parse(prefix)) for prefix in prefixes]
         self._edit(self.sets.upsert(name, claims, longest=False))
 
+    def remove(self, name: str, prefixes: Sequence[Prefix]) -> None:
+        self._edit(self.sets.remove(name, prefixes))
+
     def replace(self, name: str, bulk: Bulk) -> None:
         """Entries of `name` become those of `bulk`, in one step."""
         self._edit(self.sets.replace(name, bulk, origin=None, now=time.time_ns(), base=self.sets))
@@ -44,6 +48,9 @@ class Loaded:
         self.kernel.use(features_of(policy))
         self._apply(self._compiler.plan(self.sets, {}, policy=policy))
         self.policy = policy
+
+    def deviations(self, *, mend: bool = False, quick: bool = False) -> list[Deviation]:
+        return self.kernel.verify(self._compiler.expected(), mend=mend, quick=quick)
 
     def _edit(self, edit: Edit) -> None:
         self._apply(self._compiler.plan(edit.sets, edit.touched))

@@ -34,6 +34,7 @@ class Interfaces:
         self.incomplete: dict[str, str] = {}
         """Attached, but answers to what leaves are not let in under a default of drop: why, by name."""
         self._hold = hold
+        self._taken_off: set[str] = set()
 
     @property
     def held(self) -> bool:
@@ -52,8 +53,12 @@ class Interfaces:
 
         Failures are kept in `errors`, shown as the interface's state, and tried again at the next call.
         """
+        before_it = self.attached
         changed = self.refresh()
-        present = {link.name for link in self._kernel.interfaces()}
+        links = {link.name: link.index for link in self._kernel.interfaces()}
+        present = links.keys()
+        wanted = () if self.held else self.desired.keys() & before_it.keys() - self.attached.keys()
+        self._taken_off |= {name for name in wanted if links.get(name) == before_it[name].index}
         for name, mode in self.desired.items() if not self.held else ():
             if name not in self.attached and name in present:
                 changed |= self._try_attach(name, mode)
@@ -61,6 +66,11 @@ class Interfaces:
             del self.errors[name]
         before, self.incomplete = self.incomplete, self._kernel.mend()
         return changed | {n for n in before.keys() | self.incomplete.keys() if before.get(n) != self.incomplete.get(n)}
+
+    def taken_off(self) -> list[str]:
+        """Interfaces that stayed, and from which somebody took the program, since the last call."""
+        found, self._taken_off = sorted(self._taken_off), set()
+        return found
 
     def _try_attach(self, name: str, mode: AttachMode) -> set[str]:
         try:

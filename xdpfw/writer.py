@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
@@ -77,11 +78,24 @@ class Writer:
         self.closed = False
         self._long = asyncio.Lock()
         self._tidying: asyncio.Task[None] | None = None
+        self.performed = 0
+        """Counts what was done to the tables."""
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run something that blocks in the one thread that touches the store and the tables."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, lambda: function(*args, **kwargs))
+
+    @asynccontextmanager
+    async def no_long_change(self) -> AsyncIterator[None]:
+        """Long changes wait; others do not."""
+        async with self._long:
+            yield
+
+    @property
+    def changes_long(self) -> bool:
+        """Whether a long change is under way."""
+        return self._long.locked()
 
     async def close(self) -> None:
         """Wait for what is under way."""
@@ -202,6 +216,7 @@ class Writer:
 
     def _committed(self, plan: Plan) -> None:
         """Counts that changed hands are stored too: without them a restarted daemon could not tell whose they are."""
+        self.performed += 1
         self._compiler.commit(plan, self._kernel.read_leaves)
         bases = self._compiler.bases
         if bases == self._bases:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from api.answers import Health
+from api.answers import Health, Readiness
 from api.bodies import StrictRoute
 from api.deps import Service
 from api.errors import problem
@@ -23,12 +23,12 @@ async def healthz() -> Health:
     return Health("ok")
 
 
-@root.get("/readyz", summary="Ready to enforce", response_model=Health)
-async def readyz(firewall: Service) -> Health | Response:
+@root.get("/readyz", summary="Ready to enforce", response_model=Readiness)
+async def readyz(firewall: Service) -> Readiness | Response:
     """503 with the reasons when something that is wanted is not enforced."""
     problems = await firewall.problems()
     if not problems:
-        return Health("ready")
+        return Readiness("ready", firewall.drifted())
     faults = [Fault("", text) for text in problems]
     return problem(503, "Not ready", "; ".join(problems), kind="not-ready", faults=faults)
 

@@ -1,27 +1,84 @@
 # SPDX-License-Identifier: Apache-2.0
-"""doctor: is this machine fit, and if not, what mends it. Works with the daemon down."""
+"""doctor: is this machine fit, and if not, what mends it (works with the daemon down); and does the kernel hold what
+the policy says."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cli.errors import DONE, FAILED, Failure
+from cli.errors import DIFFERENT, DONE, FAILED, Failure
 from cli.session import Session
+
+if TYPE_CHECKING:
+    from cli.client import Document
 
 _EXAMPLES = """\
 examples:
   xdpfw doctor
   xdpfw doctor --json | jq -r '.items[] | select(.ok | not) | .mend'
+  xdpfw doctor --verify           compare every table in the kernel with the policy; exit code 10 if they differ
+  xdpfw doctor --repair           and write again what differs
 """
+_PATIENCE = 300.0
+"""Seconds: it waits for an import to end."""
 
 
 def configure(_verb: str, parser: argparse.ArgumentParser) -> None:
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument("--verify", action="store_true", help="compare the kernel's tables with the policy instead")
+    ways.add_argument("--repair", action="store_true", help="the same, and write again what differs")
     parser.epilog = _EXAMPLES
     parser.set_defaults(run=_doctor)
 
 
 def _doctor(session: Session) -> int:
+    if session.args.verify or session.args.repair:
+        return _verify(session)
+    return _machine(session)
+
+
+# the kernel's tables
+
+
+def _verify(session: Session) -> int:
+    session.client.timeout = max(session.client.timeout, _PATIENCE)
+    if not session.args.repair:
+        found = session.client.get("/verification")
+        _tell(session, found)
+        return DONE if found["ok"] else DIFFERENT
+    found = session.client.write("POST", "/verification", {}, None).document
+    left = session.client.get("/verification") if not found["ok"] else found
+    _tell(session, found)
+    if not left["ok"]:
+        raise Failure(FAILED, "not all of it could be mended", *_lines(left), "restart the daemon: it makes new tables")
+    if not found["ok"]:
+        session.say("it was written again, and nothing differs now")
+    return DONE
+
+
+def _tell(session: Session, found: Document) -> None:
+    if session.json:
+        session.document(found)
+    for line in _lines(found):
+        session.say(f"{session.screen.paint('DIFFERS', 'red')}  {line}")
+    if found["ok"]:
+        session.say(f"nothing differs: {found['prefixes']:,} prefixes and all rules, {found['seconds']:g} s")
+
+
+def _lines(found: Document) -> list[str]:
+    lines = []
+    for each in found["deviations"]:
+        lines += [f"{each['table']}: {detail}" for detail in each["details"]]
+        if (more := each["places"] - len(each["details"])) > 0:
+            lines.append(f"{each['table']}: and {more:,} more")
+    return lines
+
+
+# the machine
+
+
+def _machine(session: Session) -> int:
     from dataclasses import asdict
 
     from xdpfw.kernel.doctor import checks

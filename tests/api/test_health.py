@@ -22,9 +22,9 @@ def root(api: Api, path: str) -> Any:
 
 def test_alive_and_ready(api: Api) -> None:
     assert ok(root(api, "healthz")).json() == {"status": "ok"}
-    assert ok(root(api, "readyz")).json() == {"status": "ready"}
+    assert ok(root(api, "readyz")).json() == {"status": "ready", "drift": []}
     api.put(f"interfaces/{WAN}")
-    assert ok(root(api, "readyz")).json() == {"status": "ready"}
+    assert ok(root(api, "readyz")).json() == {"status": "ready", "drift": []}
 
 
 def test_not_ready_tells_why(fake: Api) -> None:
@@ -198,6 +198,8 @@ def test_every_operation_has_a_stable_id(document: Any) -> None:
         "GET /addresses/{ip}": "get_address",
         "GET /policy": "get_policy",
         "PATCH /policy": "patch_policy",
+        "GET /verification": "verify",
+        "POST /verification": "repair",
         "GET /tokens": "list_tokens",
         "POST /tokens": "create_token",
         "DELETE /tokens/{id}": "revoke_token",

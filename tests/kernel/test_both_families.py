@@ -64,7 +64,7 @@ def test_of_both_families_at_once_all_or_nothing_is_there(
 
     def refuse(tiers: Tiers, keys: Keys, leaves: Ids, *, again: bool = False) -> None:
         insert_into_tiers(tiers, keys, leaves, again=again)
-        if tiers is kernel.applier._tiers[6]:
+        if tiers is kernel.applier.tiers[6]:
             raise MapFull("no memory for another page")
 
     if "memory" in fails:

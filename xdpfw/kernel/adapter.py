@@ -40,11 +40,14 @@ from xdpfw.kernel.port import (
 from xdpfw.kernel.program import PacketProgram
 from xdpfw.kernel.tables import Tables
 from xdpfw.kernel.twin import Twin, Twins
+from xdpfw.kernel.verify import Verifier, outcome
+from xdpfw.model.deviation import Deviation
 from xdpfw.model.errors import MapFull, NotFound, XdpfwError
 from xdpfw.model.feature import Feature, Features
 from xdpfw.model.interface import Attachment, AttachMode, ForeignProgram, Link, Neighbour, Route
 from xdpfw.model.limits import Limits
 from xdpfw.model.prefix import Prefix
+from xdpfw.policy.expected import Expected
 from xdpfw.policy.ops import Ids, Op
 
 
@@ -185,6 +188,11 @@ class RealKernel:
 
     def execute(self, ops: Sequence[Op], revision: int) -> None:
         self.applier.execute(ops, revision)
+
+    def verify(self, expected: Expected, *, mend: bool = False, quick: bool = False) -> list[Deviation]:
+        verifier = Verifier(self.tables, self.applier, self._instances, self.clock)
+        parts = [verifier.small] if quick else [verifier.small, verifier.large]
+        return outcome((finding for part in parts for finding in part(expected)), mend=mend)
 
     @property
     def bans(self) -> BanTable:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import threading
 import time
@@ -19,7 +20,7 @@ from xdpfw.kernel.ban_maps import BanMaps
 from xdpfw.kernel.clock import KernelClock
 from xdpfw.kernel.keys import are_hosts, host_keys, trie_keys
 from xdpfw.kernel.limit_maps import LimitMaps
-from xdpfw.kernel.maps import Map
+from xdpfw.kernel.maps import Map, View
 from xdpfw.kernel.rule_maps import RuleMaps
 from xdpfw.kernel.tables import Tables
 from xdpfw.kernel.tiers import Tiers, tiers_of
@@ -74,7 +75,9 @@ class Applier:
         self._order = threading.Lock()
         self._order.acquire()
         self.fill = {f"{kind}{family}": 0 for family in FAMILIES for kind in ("hosts", "trie")}
-        self._tiers = tiers_of(tables.maps, tables.path, tables.ids, tables.covers)
+        self.seeds: View = tables.maps["seeds"].view.copy()
+        """By which the tables were filled."""
+        self.tiers = tiers_of(tables.maps, tables.path, tables.ids, tables.covers)
 
     def execute(self, ops: Sequence[Op], revision: int) -> None:
         """Raises MapFull or KernelError; if that happens before the flip, what was inserted is taken out again."""
@@ -147,6 +150,29 @@ class Applier:
         self._wait()
         self._flipped = self._deleted = False
 
+    # what is put right
+
+    def rewrite(self, *ops: Op) -> None:
+        """The same as what is in force, or should be."""
+        self.rules.forget()
+        for op in ops:
+            self._perform(op)
+
+    def put_right(self, table: Map, gone: View, keys: View, leaves: Ids, count: int) -> None:
+        """Keys of hosts or a trie that do not belong there, and those that are missing or lead elsewhere; there are so
+        many of them then. Raises MapFull."""
+        self.grace()
+        for at in range(len(gone)):
+            with contextlib.suppress(libbpf.Refused):
+                libbpf.map_delete(table.fd, gone[at : at + 1])
+        if len(keys):
+            _, error = libbpf.map_update_batch(table.fd, keys, np.ascontiguousarray(leaves, np.uint32))
+            if error is not None:
+                raise _explain(error, table) from error
+        self._deleted = True
+        self.fill[table.spec.name] = count
+        self._tables.leaves_moved()
+
     def _before_writing(self, generation: int) -> None:
         if self._flipped and generation != self._tables.generation:
             self.grace()
@@ -168,8 +194,8 @@ class Applier:
         begun: list[Tiers] = []
 
         def into_tiers() -> None:
-            begun.append(self._tiers[family])
-            self._tiers[family].insert(keys, leaves, again=again)
+            begun.append(self.tiers[family])
+            self.tiers[family].insert(keys, leaves, again=again)
 
         try:
             _all_of([lambda: self._into_maps(family, keys, leaves, done), into_tiers], at_once=len(keys) >= LARGE)
@@ -214,7 +240,7 @@ class Applier:
         self._tables.list_leaves(family, keys, leaves, layouts.DELETING)
         for table, chosen_keys, _ in self._split(family, keys, leaves):
             self._delete_from(table, family, chosen_keys)
-        self._tiers[family].delete(keys, leaves, instead, more=more)
+        self.tiers[family].delete(keys, leaves, instead, more=more)
         self._tables.leaves_moved()
         self._tables.list_leaves(family, keys, leaves, layouts.FREE)
 
@@ -244,10 +270,10 @@ class Applier:
             MapFull: there is no room for them.
         """
         for family in FAMILIES:
-            self._tiers[family].adopt(*self._tables.live(family))
+            self.tiers[family].adopt(*self._tables.live(family))
         for family, (keys, leaves) in self._tables.listed(layouts.INSERTING, layouts.DELETING).items():
             there = self._hosts_there(family, keys)
-            self._tiers[family].insert(keys[there], leaves[there], again=True)
+            self.tiers[family].insert(keys[there], leaves[there], again=True)
             self._tables.list_leaves(family, keys[there], leaves[there], layouts.LIVE)
             self._insert(family, keys[~there], leaves[~there], again=True)
         self.fill = self._tables.count_live()

@@ -46,8 +46,7 @@ class BanMaps:
         asked = {(0, limit.prefix4 + MAPPED) for limit in limits} | {(1, limit.prefix6) for limit in limits}
         self._write_lengths(asked | self._asked[1 - generation])
         self._asked[generation] = asked
-        places = np.full(MAX_SLOTS, NO_PLACE, np.uint32)
-        places[list(rules.places)] = list(rules.places.values())
+        places = ban_places(rules)
         self._maps["ban_place"].view["row"][generation * MAX_SLOTS : (generation + 1) * MAX_SLOTS] = places
         self._control["first"][generation] = places.min()
 
@@ -157,6 +156,13 @@ class BanMaps:
         return line * np.uint64(layouts.GATE_LINE_BYTES) + (
             hashes >> np.uint64(32) & np.uint64(layouts.GATE_LINE_BYTES - 1)
         )
+
+
+def ban_places(rules: RuleTables) -> Ids:
+    """For each slot, the row before which its bans stand."""
+    places = np.full(MAX_SLOTS, NO_PLACE, np.uint32)
+    places[list(rules.places)] = list(rules.places.values())
+    return places
 
 
 def hash_addresses(addresses: npt.NDArray[np.uint8], seeds: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

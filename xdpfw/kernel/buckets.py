@@ -60,7 +60,7 @@ class Buckets:
         self._pages, self._line, self._hash = pages, line, Hash(seeds)
         self._every = np.uint8((1 << line.ways) - 1)
         self._first, self._size = self._find()
-        self.count = sum(len(line.places(page)[0]) for page in self._views())
+        self.recount()
         self._lost = any(len(self._full_groups(page)) for page in self._views())
 
     def _find(self) -> tuple[int, int]:
@@ -106,10 +106,14 @@ class Buckets:
         self._lost = self._lost or bool(len(missed))
         return before, after
 
-    def held(self) -> Iterator[Slots]:
-        """All keys that are held, some at a time."""
+    def held(self) -> Iterator[tuple[Slots, Ids]]:
+        """All keys that are held and their leaves, some at a time."""
         for page in self._views():
-            yield self._line.keys(page, *self._line.places(page))[0]
+            yield self._line.keys(page, *self._line.places(page))
+
+    def recount(self) -> None:
+        """Somebody else may have written here."""
+        self.count = sum(len(self._line.places(page)[0]) for page in self._views())
 
     @property
     def complete(self) -> bool:

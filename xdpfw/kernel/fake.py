@@ -26,6 +26,7 @@ from xdpfw.kernel.fake_judge import brief, judge
 from xdpfw.kernel.fake_neighbours import FakeNeighbours
 from xdpfw.kernel.fake_rules import FakeRules
 from xdpfw.kernel.fake_tables import Tables, Talker, as_ids, directory_of, packed_keys, talker_table
+from xdpfw.kernel.fake_verify import FakeVerify
 from xdpfw.kernel.port import (
     TALLY_COLUMNS,
     Brief,
@@ -63,7 +64,7 @@ def fake_link(name: str, index: int = 2, *, mtu: int = 1500, driver: str = "veth
     return Link(name, index, f"02:00:00:00:00:{index:02x}", mtu, driver, True, None)
 
 
-class FakeKernel(FakeNeighbours, FakeEvents):
+class FakeKernel(FakeNeighbours, FakeEvents, FakeVerify):
     """`operations` lists every op performed; `map_operations` counts them: one per key inserted or deleted,
     one for any other op, however many records it writes. `graces` counts waits."""
 

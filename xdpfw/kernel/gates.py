@@ -41,6 +41,11 @@ class Gate4:
         found: States = self._packed[cells >> 2] >> ((cells & 3) * 2).astype(np.uint8)
         return found & np.uint8(3)
 
+    def all_states(self) -> States:
+        """(1 << 24,)"""
+        four: States = self._packed[:, None] >> np.array([0, 2, 4, 6], np.uint8) & np.uint8(3)
+        return four.reshape(-1)
+
     def set(self, cells: Index, states: States) -> None:
         """Cells may come more than once, with the same state; those of one byte take turns."""
         packed = self._packed
@@ -77,12 +82,29 @@ class Gate6:
         self._count_longer(at, -1)
         self._count(level, at, -1)
 
-    def _count(self, level: int, at: Addresses, sign: int) -> None:
+    def cells(self, level: int, at: Addresses) -> Words:
+        """Where prefixes of a level are counted."""
         tops = at[0] >> np.uint64(32)
         if level < 32:
             tops = np.add(tops[:, None], np.arange(1 << (32 - level), dtype=np.uint64)).reshape(-1)
         places: Words = tops * self._odd
-        cells, counts = counted(places >> np.uint64(64 - CELLS_LOG))
+        return places >> np.uint64(64 - CELLS_LOG)
+
+    @property
+    def size(self) -> int:
+        return len(self._gate.view)
+
+    def counts(self, level: int) -> Index:
+        """Of all cells."""
+        return (self._gate.view >> np.uint64(BITS * _field_of(level)) & np.uint64(_FULL)).astype(np.int64)
+
+    def set_counts(self, level: int, cells: Index, counts: Index) -> None:
+        shift, full = np.uint64(BITS * _field_of(level)), np.uint64(_FULL)
+        words = self._gate.view[cells]
+        self._gate.view[cells] = (words & ~(full << shift)) | np.minimum(counts, _FULL).astype(np.uint64) << shift
+
+    def _count(self, level: int, at: Addresses, sign: int) -> None:
+        cells, counts = counted(self.cells(level, at))
         shift = np.uint64(BITS * _field_of(level))
         words, full = self._gate.view[cells], np.uint64(_FULL)
         before = (words >> shift & full).astype(np.int64)

@@ -114,6 +114,9 @@ class InterfaceMaps:
     def write_vector(self, generation: int, number: int) -> None:
         self.maps["interface"].view[0]["vector"][generation] = number
 
+    def vector(self, generation: int) -> int:
+        return int(self.maps["interface"].view[0]["vector"][generation])
+
     def read_talkers(self, clock: KernelClock) -> TalkerTable:
         """Raises NotFound when they were closed meanwhile."""
         epoch, buckets = int(self.config["epoch"]), int(self.config["buckets"])

@@ -71,6 +71,15 @@ class Instances:
     def _write_vector(self, name: str, generation: int, rules: RuleTables) -> None:
         self._on[name].maps.write_vector(generation, rules.interfaces.get(name, rules.elsewhere))
 
+    def astray(self, generation: int, rules: RuleTables) -> list[str]:
+        """Interfaces whose vector is not the one that these rules say."""
+        with self._lock:
+            return [
+                name
+                for name, instance in self._on.items()
+                if instance.maps.vector(generation) != rules.interfaces.get(name, rules.elsewhere)
+            ]
+
     def vector_of(self, interface: str | None, generation: int) -> int:
         """The number of the vector of an interface; None: of one that no rule names."""
         rules = self._rules.get(generation)

@@ -24,6 +24,9 @@ Choose = Callable[[Ids, Index], Ids]
 """From the leaves held at some places, and of which prefix each place is a part, to the leaves to be held there; 0 is
 none."""
 
+Held = tuple[Addresses, Index, Ids]
+"""Places, the level of each, and what is held there."""
+
 ALL_24S = 1 << 24
 AT_ONCE = 1 << 17
 """Places that are worked on at a time."""
@@ -36,7 +39,12 @@ _TAKEN, _DEEP = np.uint64(1 << 61), np.uint64(1 << 61 | 1 << 62)
 
 
 class Level(Protocol):
-    """Prefixes of some lengths, held as prefixes of one."""
+    """Prefixes of some lengths, held as prefixes of one. `table`: where."""
+
+    table: str
+
+    def get(self, at: Addresses) -> tuple[Ids, Flags]:
+        """The leaves held at places, 0 where there is none; and for which of them packets ask hosts and tries."""
 
     def prepare(self, at: Addresses, lengths: States) -> None:
         """Room for these prefixes.
@@ -56,6 +64,15 @@ class Roots:
     def __init__(self, family: Family, roots: Map, level: int) -> None:
         self._family, self._roots, self._level = family, roots, level
         self._shift = np.uint64(min(HOST_LENGTH[family], 64) - level)
+        self.table = roots.spec.name
+
+    def get(self, at: Addresses) -> tuple[Ids, Flags]:
+        return self._roots.view["leaf"][at[0] >> self._shift], np.zeros(len(at[0]), np.bool_)
+
+    def held(self) -> Iterator[Held]:
+        roots = np.flatnonzero(self._roots.view["leaf"])
+        at = roots.astype(np.uint64) << self._shift, np.zeros(len(roots), np.uint64)
+        yield at, np.full(len(roots), self._level), self._roots.view["leaf"][roots]
 
     def prepare(self, at: Addresses, lengths: States) -> None:
         """There is room for all."""
@@ -70,10 +87,17 @@ class Roots:
         roots, counts = counted(at[0] >> self._shift)
         self._roots.view["longer"][roots] += (sign * counts).astype(np.uint32)
 
+    @property
+    def longer(self) -> Ids:
+        """These counts, live."""
+        counts: Ids = self._roots.view["longer"]
+        return counts
+
 
 class Flats:
     """The leaf of every IPv4 /24 that is one as a whole, or is but for what lies inside. A page for each /8 in use."""
 
+    table = "flats4"
     EMPTY = SLOTS
     """The page for a /8 in which nothing is left."""
 
@@ -86,7 +110,17 @@ class Flats:
             elif number < SLOTS:
                 pages.drop([number])
 
-    def get(self, cells: Index) -> Ids:
+    def get(self, at: Addresses) -> tuple[Ids, Flags]:
+        return self.leaves_of(_cells(at)), np.zeros(len(at[0]), np.bool_)
+
+    def held(self) -> Iterator[Held]:
+        for page in np.flatnonzero(self._there).tolist():
+            leaves = self._pages.view([page]).view(np.uint32).reshape(-1)
+            cells = np.flatnonzero(leaves)
+            high = np.uint64(page << 24) + (cells.astype(np.uint64) << np.uint64(8))
+            yield (high, np.zeros(len(cells), np.uint64)), np.full(len(cells), 24), leaves[cells]
+
+    def leaves_of(self, cells: Index) -> Ids:
         leaves = np.zeros(len(cells), np.uint32)
         there = np.flatnonzero(self._there[cells >> 16])
         held, at = self._open(cells[there])
@@ -154,8 +188,13 @@ STATES4 = ((32, HOSTS), (28, DEEP))
 class Inside4:
     """/28s and hosts inside a /24, in buckets."""
 
+    table = "buckets4"
+
     def __init__(self, buckets: Buckets, level: int, gate: Gate4, narrowing: Narrowing4) -> None:
         self._buckets, self._level, self._gate, self._narrowing = buckets, level, gate, narrowing
+
+    def get(self, at: Addresses) -> tuple[Ids, Flags]:
+        return self._buckets.get(_slots4(self._level, at[0]))
 
     def prepare(self, at: Addresses, lengths: States) -> None:
         self._buckets.reserve(_places(lengths, self._level))
@@ -189,7 +228,7 @@ class Narrowing4:
 
     def _held_by(self, cells: Index) -> States:
         """What is in these /24s decides on their states."""
-        flat: States = (self._flats.get(cells) != 0).astype(np.uint8)
+        flat: States = (self._flats.leaves_of(cells) != 0).astype(np.uint8)
         few = len(cells) * PROBES < self._buckets.count + ALL_24S // 64
         inside = self._some_inside(cells) if few or not self._buckets.complete else self._all_inside()[cells]
         states: States = np.maximum(flat * np.uint8(FLAT), inside)
@@ -210,7 +249,7 @@ class Narrowing4:
     def _all_inside(self) -> States:
         """The same for all /24s, by going past all keys that are held."""
         found = np.full(ALL_24S, NOTHING, np.uint8)
-        for slots in self._buckets.held():
+        for slots, _ in self._buckets.held():
             cells, is_deep = (slots.high & np.uint64(0xFFFFFFFF)) >> np.uint64(8), slots.high >= _DEEP
             found[cells] = np.maximum(found[cells], HOSTS)
             found[cells[is_deep]] = DEEP
@@ -220,16 +259,23 @@ class Narrowing4:
 class Inside6:
     """IPv6 prefixes of one level, or hosts, in buckets."""
 
+    table = "buckets6"
+
     def __init__(self, buckets: Buckets, level: int, gate: Gate6) -> None:
         self._buckets, self._level, self._gate = buckets, level, gate
+
+    def get(self, at: Addresses) -> tuple[Ids, Flags]:
+        return self._buckets.get(self._slots(at))
+
+    def _slots(self, at: Addresses) -> Slots:
+        return Slots(*at, np.full(len(at[0]), self._level, np.uint64))
 
     def prepare(self, at: Addresses, lengths: States) -> None:
         self._buckets.reserve(_places(lengths, self._level))
 
     def update(self, at: Addresses, length: int, choose: Choose, *, again: bool = False) -> None:
         for places, of in expanded(6, at, length, self._level):
-            slots = Slots(*places, np.full(len(of), self._level, np.uint64))
-            before, after = self._buckets.update(slots, _through(of, choose))
+            before, after = self._buckets.update(self._slots(places), _through(of, choose))
             self._gate.widen(self._level, places if again else select(places, (before == 0) & (after != 0)))
             self._gate.tighten(self._level, select(places, (before != 0) & (after == 0)))
 
@@ -237,8 +283,13 @@ class Inside6:
 class InTrie6:
     """IPv6 prefixes that no tier holds: a /65 would be 2^63 hosts. The gate sends packets to the trie."""
 
+    table = "trie6"
+
     def __init__(self, gate: Gate6) -> None:
         self._gate = gate
+
+    def get(self, at: Addresses) -> tuple[Ids, Flags]:
+        return np.zeros(len(at[0]), np.uint32), np.ones(len(at[0]), np.bool_)
 
     def prepare(self, at: Addresses, lengths: States) -> None:
         """There is nothing to be held."""
@@ -248,6 +299,18 @@ class InTrie6:
         there = choose(nothing, np.arange(len(nothing))) != 0
         self._gate.widen(length, select(at, there))
         self._gate.tighten(length, select(at, ~there))
+
+
+def held4(buckets: Buckets) -> Iterator[Held]:
+    """What is held inside of /24s."""
+    for slots, leaves in buckets.held():
+        levels = np.where(slots.high >= _DEEP, 28, 32)
+        yield (slots.high & np.uint64(0xFFFFFFFF), slots.low), levels, leaves
+
+
+def held6(buckets: Buckets) -> Iterator[Held]:
+    for slots, leaves in buckets.held():
+        yield (slots.high, slots.low), slots.length.astype(np.int64), leaves
 
 
 def expanded(family: Family, at: Addresses, length: int, level: int) -> Iterator[tuple[Addresses, Index]]:

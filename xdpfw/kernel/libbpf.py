@@ -177,9 +177,11 @@ def _batch(name: str, fd: int, keys: Buffer, *values: Any) -> tuple[int, Refused
 
 
 def map_records(fd: int, key: np.dtype[Any], value: np.dtype[Any]) -> Iterator[tuple[Buffer, Buffer]]:
-    """Keys and values of a hash, some thousands at a time. What changes meanwhile may be missed or come twice."""
+    """Keys and values of a hash or a trie, some thousands at a time. What changes meanwhile may be missed or come
+    twice."""
     keys, values = np.zeros(_READ_AT_ONCE, key), np.zeros(_READ_AT_ONCE, value)
-    begin, place = None, np.zeros(1, np.uint32)
+    # Where it has come to: a number of a hash, the key of a trie.
+    begin, place = None, np.zeros(max(4, key.itemsize), np.uint8)
     more = True
     while more:
         count = ct.c_uint32(_READ_AT_ONCE)

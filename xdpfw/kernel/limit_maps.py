@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+import numpy.typing as npt
 
 from xdpfw.kernel import layouts
 from xdpfw.kernel.clock import KernelClock
@@ -34,13 +35,17 @@ class LimitMaps:
         self._secret = int(tables.maps["ban_control"].view[0]["seed"])
 
     def write(self, generation: int, rules: RuleTables) -> None:
+        live = self._tables.maps["limits"].view
+        live[generation * MAX_ROWS : (generation + 1) * MAX_ROWS] = self.records(rules)
+
+    def records(self, rules: RuleTables) -> npt.NDArray[np.void]:
+        """What each row's limit says."""
         records = np.zeros(MAX_ROWS, layouts.LIMIT)
         for row, rule in rules.limits.items():
             assert rule.limit is not None
             self._fill_in(records[row], rule.limit)
             records[row]["salt"] = self._salt(rule.id)
-        live = self._tables.maps["limits"].view
-        live[generation * MAX_ROWS : (generation + 1) * MAX_ROWS] = records
+        return records
 
     def _fill_in(self, record: np.void, limit: Limit) -> None:
         fine = limit.burst * self._hz < FEW_TICKS * limit.rate

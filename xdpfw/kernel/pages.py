@@ -37,15 +37,17 @@ class Pages:
         """The words of pages side by side, (LINES * pages, 8): the kernel's own memory, mapped until `release`."""
         if not numbers:
             return np.empty((0, 8), np.uint64)
-        if (pages := tuple(numbers)) not in self._mapped:
+        mapped = self._mapped.get(pages := tuple(numbers))
+        if mapped is None:
             opened: list[int] = []
             try:
                 opened += (libbpf.get(self._home / str(number)) for number in pages)
-                self._mapped[pages] = side_by_side(opened, PAGE.bytes).view(np.uint64).reshape(-1, 8)
+                mapped = side_by_side(opened, PAGE.bytes).view(np.uint64).reshape(-1, 8)
             finally:
                 for fd in opened:
                     os.close(fd)
-        return self._mapped[pages]
+            self._mapped[pages] = mapped
+        return mapped
 
     def release(self) -> None:
         """What is mapped would count as this process's memory."""

@@ -15,9 +15,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from xdpfw.model.deviation import Deviation
 from xdpfw.model.feature import Features
 from xdpfw.model.interface import Attachment, AttachMode, ForeignProgram, Link, Neighbour, Route
 from xdpfw.model.prefix import Family
+from xdpfw.policy.expected import Expected
 from xdpfw.policy.ops import Ids, Keys, Op
 
 TALLY_COLUMNS = (
@@ -300,6 +302,10 @@ class Kernel(Protocol):
     # policy
     def execute(self, ops: Sequence[Op], revision: int) -> None:
         """Perform in order. If one before the Flip fails, undo inserts; raise MapFull or KernelError."""
+
+    def verify(self, expected: Expected, *, mend: bool = False, quick: bool = False) -> list[Deviation]:
+        """Where the tables do not hold what they should. With `mend` it is written again: nobody else may write
+        meanwhile. `quick`: only what can be looked at in milliseconds. Raises MapFull and KernelError."""
 
     @property
     def bans(self) -> BanTable: ...

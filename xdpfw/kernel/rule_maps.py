@@ -30,39 +30,29 @@ class RuleMaps:
         """Raises libbpf.Refused."""
         generation, rules = op.generation, op.rules
         self._write_literals(generation, rules.literals)
-        self._tables.maps["policy"].view[generation] = _policy_record(op.policy)
-        self._write_rows(generation, rules)
-        values = self._half("value_vector", VALUES // LINE, generation)
-        values["vector"] = rules.values.reshape(-1, LINE)
+        self._tables.maps["policy"].view[generation] = policy_record(op.policy)
+        records = row_records(rules)
+        self._half("row", MAX_ROWS, generation)[: len(records)] = records
+        self._half("value_vector", VALUES // LINE, generation)[:] = value_records(rules)
         self.write_vectors(generation, np.arange(ENFORCED, ENFORCED + len(rules.vectors)), rules.vectors)
         self.write_vectors(generation, op.numbers, op.vectors)
 
     def write_vectors(self, generation: int, numbers: npt.NDArray[np.integer], vectors: Vectors) -> None:
-        records = np.zeros(len(numbers), layouts.VECTOR)
-        records["word"] = vectors
-        shown = np.zeros((len(numbers), layouts.SUMMARY_WORDS * 64), np.uint8)
-        shown[:, : vectors.shape[1]] = vectors != 0
-        records["summary"] = np.packbits(shown, axis=1, bitorder="little").view("<u8")
+        records = vector_records(vectors)
         with self._tables.maps["vector"].mapped() as live:
             live[generation * self._tables.limits.vectors + numbers.astype(np.int64)] = records
+
+    def forget(self) -> None:
+        """What is in the trie may be something else than was written there."""
+        self._literals.clear()
 
     def _half(self, name: str, size: int, generation: int) -> npt.NDArray[np.void]:
         return self._tables.maps[name].view[generation * size : (generation + 1) * size]
 
-    def _write_rows(self, generation: int, rules: RuleTables) -> None:
-        records = np.zeros(len(rules.slots), layouts.ROW)
-        records["slot"], records["action"], records["log_rate"] = rules.slots, rules.actions, rules.log_rates
-        self._half("row", MAX_ROWS, generation)[: len(records)] = records
-
     def _write_literals(self, generation: int, literals: Literals) -> None:
         """The trie holds both generations; keys of the one that is in force are not touched."""
         table = self._tables.maps["literals"]
-        keys = np.zeros(len(literals.lengths), layouts.LITERAL_KEY)
-        keys["length"] = literals.lengths.astype(np.uint32) + GENERATION_BITS
-        keys["generation"] = generation
-        keys["address"] = literals.addresses
-        values = np.zeros(len(keys), layouts.LITERAL)
-        values["source"], values["destination"] = literals.source, literals.destination
+        keys, values = literal_records(generation, literals)
         before = self._literals.get(generation)
         if before is None:
             before = _keys_in(table, generation)
@@ -86,7 +76,40 @@ class RuleMaps:
             live.view("u8").reshape(-1, MAX_SLOTS, 2)[:, slots] = 0
 
 
-def _policy_record(policy: Policy) -> npt.NDArray[np.void]:
+# what is in the maps
+
+
+def row_records(rules: RuleTables) -> npt.NDArray[np.void]:
+    records = np.zeros(len(rules.slots), layouts.ROW)
+    records["slot"], records["action"], records["log_rate"] = rules.slots, rules.actions, rules.log_rates
+    return records
+
+
+def value_records(rules: RuleTables) -> npt.NDArray[np.void]:
+    return rules.values.reshape(-1, LINE).view(layouts.VALUE_LINE).reshape(-1)
+
+
+def vector_records(vectors: Vectors) -> npt.NDArray[np.void]:
+    records = np.zeros(len(vectors), layouts.VECTOR)
+    records["word"] = vectors
+    shown = np.zeros((len(vectors), layouts.SUMMARY_WORDS * 64), np.uint8)
+    shown[:, : vectors.shape[1]] = vectors != 0
+    records["summary"] = np.packbits(shown, axis=1, bitorder="little").view("<u8")
+    return records
+
+
+def literal_records(generation: int, literals: Literals) -> tuple[npt.NDArray[np.void], npt.NDArray[np.void]]:
+    """Keys and values."""
+    keys = np.zeros(len(literals.lengths), layouts.LITERAL_KEY)
+    keys["length"] = literals.lengths.astype(np.uint32) + GENERATION_BITS
+    keys["generation"] = generation
+    keys["address"] = literals.addresses
+    values = np.zeros(len(keys), layouts.LITERAL)
+    values["source"], values["destination"] = literals.source, literals.destination
+    return keys, values
+
+
+def policy_record(policy: Policy) -> npt.NDArray[np.void]:
     record = np.zeros((), layouts.POLICY)
     record["default_drop"] = policy.default is Verdict.DROP
     record["monitor"] = policy.mode is Mode.MONITOR

@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -23,7 +24,19 @@ from xdpfw.kernel import libbpf
 from xdpfw.kernel.buckets import Buckets
 from xdpfw.kernel.gates import Addresses, Gate4, Gate6
 from xdpfw.kernel.keys import as_bytes, trie_keys
-from xdpfw.kernel.levels import Choose, Flats, Inside4, Inside6, InTrie6, Level, Narrowing4, Roots
+from xdpfw.kernel.levels import (
+    Choose,
+    Flats,
+    Held,
+    Inside4,
+    Inside6,
+    InTrie6,
+    Level,
+    Narrowing4,
+    Roots,
+    held4,
+    held6,
+)
 from xdpfw.kernel.lines import Index, Line4, Line6
 from xdpfw.kernel.maps import Map, View
 from xdpfw.kernel.pages import Pages
@@ -56,6 +69,10 @@ class Grown(Protocol):
         """Nothing needs to stay mapped."""
 
 
+Holder = Callable[[], Iterator[Held]]
+Gates = Gate4 | Gate6
+
+
 class Covers(Protocol):
     def __call__(self, family: Family, keys: Keys) -> Ids:
         """The leaf of the longest prefix there is, hosts apart, that contains each of these sorted keys, which are not
@@ -64,7 +81,7 @@ class Covers(Protocol):
 
 class Tiers:
     """The tiers of one family. `lengths`: the prefix length of every leaf, for both families. `narrow` lets the gates
-    know of what is not held any more."""
+    know of what is not held any more. `holders` tell all that is held."""
 
     def __init__(
         self,
@@ -74,9 +91,12 @@ class Tiers:
         trie: Map,
         lengths: npt.NDArray[np.uint8],
         covers: Covers,
+        gates: Gates,
+        holders: list[Holder],
         narrow: Callable[[], None] = lambda: None,
     ) -> None:
-        self._family, self._steps, self._grown, self._trie, self._narrow = family, steps, grown, trie, narrow
+        self._family, self.steps, self._grown, self._trie, self._narrow = family, steps, grown, trie, narrow
+        self.gates, self.holders = gates, holders
         self._lengths, self._covers = lengths, covers
         self._counts = np.zeros(HOST_LENGTH[family] + 1, np.int64)
 
@@ -94,7 +114,7 @@ class Tiers:
         lengths = k.lengths(keys)
         self._lengths[leaves] = lengths
         self._counts += np.bincount(lengths, minlength=len(self._counts))
-        with self._working():
+        with self.working():
             for step, chosen in self._by_step(lengths):
                 step.level.prepare(numbers(self._family, keys[chosen]), lengths[chosen])
                 for length, these in _by_length(lengths, chosen):
@@ -106,7 +126,7 @@ class Tiers:
         is known. With `more` to follow, gates stay as wide as they are until then."""
         lengths = k.lengths(keys)
         self._counts -= np.bincount(lengths, minlength=len(self._counts))
-        with self._working():
+        with self.working():
             for step, chosen in self._by_step(lengths):
                 for length, these in _by_length(lengths, chosen):
                     found = None if instead is None else instead[these]
@@ -119,7 +139,7 @@ class Tiers:
                     table.shrink()
 
     @contextmanager
-    def _working(self) -> Iterator[None]:
+    def working(self) -> Iterator[None]:
         try:
             yield
         finally:
@@ -127,7 +147,7 @@ class Tiers:
                 table.release()
 
     def _by_step(self, lengths: npt.NDArray[np.uint8]) -> Iterator[tuple[Step, Index]]:
-        for step in self._steps:
+        for step in self.steps:
             chosen = np.flatnonzero((lengths.astype(np.int16) > step.above) & (lengths <= step.length))
             if len(chosen):
                 yield step, chosen
@@ -161,12 +181,12 @@ def tiers_of(maps: Mapping[str, Map], home: Path, leaves: int, covers: Covers) -
     buckets4, buckets6 = (
         Buckets(pages["buckets4"], Line4(), seeds), Buckets(pages["buckets6"], Line6(), seeds)
     )  # fmt: skip
-    roots6 = Roots(6, maps["root6"], 16)
+    roots4, roots6 = Roots(4, maps["root4"], 8), Roots(6, maps["root6"], 16)
     gate4, gate6 = Gate4(maps["gate4"]), Gate6(maps["gate6"], roots6.count_longer, np.uint64(seeds["odd"]))
     flats = Flats(pages["flats4"], gate4)
     narrowing = Narrowing4(buckets4, gate4, flats)
     steps4 = [
-        Step(-1, 8, Roots(4, maps["root4"], 8)),
+        Step(-1, 8, roots4),
         Step(8, 24, flats),
         *(Step(level - 4, level, Inside4(buckets4, level, gate4, narrowing)) for level in (28, 32)),
     ]
@@ -178,8 +198,18 @@ def tiers_of(maps: Mapping[str, Map], home: Path, leaves: int, covers: Covers) -
         Step(124, 128, Inside6(buckets6, 128, gate6)),
     ]
     return {
-        4: Tiers(4, steps4, [flats, buckets4], maps["trie4"], lengths, covers, narrowing),
-        6: Tiers(6, steps6, [buckets6], maps["trie6"], lengths, covers),
+        4: Tiers(
+            4,
+            steps4,
+            [flats, buckets4],
+            maps["trie4"],
+            lengths,
+            covers,
+            gate4,
+            [roots4.held, flats.held, partial(held4, buckets4)],
+            narrowing,
+        ),
+        6: Tiers(6, steps6, [buckets6], maps["trie6"], lengths, covers, gate6, [roots6.held, partial(held6, buckets6)]),
     }
 
 

@@ -326,6 +326,35 @@ class PanicView:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviationView:
+    """What the kernel holds and should not, or the other way round: `places` in a `table`, the first of them with
+    `details`."""
+
+    table: str
+    places: int
+    details: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationView:
+    """All of the kernel's tables compared with the policy: `ok` if nothing differs."""
+
+    ok: bool
+    deviations: list[DeviationView]
+    prefixes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class DriftView:
+    """Somebody else changed what is in the kernel; noticed within the last hour."""
+
+    at: datetime
+    found: list[str]
+    mended: bool
+
+
+@dataclass(frozen=True, slots=True)
 class StatusView:
     version: str
     instance: str
@@ -343,5 +372,6 @@ class StatusView:
     maps: dict[str, MapView]
     bans: BansView
     operation: OperationView | None
+    drift: list[DriftView]
     events: EventsStatus
     kernel: dict[str, Any]

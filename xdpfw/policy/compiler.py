@@ -21,6 +21,7 @@ from xdpfw.policy import hits as h
 from xdpfw.policy import keys as k
 from xdpfw.policy.adoption import Adopted, adopted
 from xdpfw.policy.claims import distinct
+from xdpfw.policy.expected import Expected, expected
 from xdpfw.policy.hits import Bases, Hits, ReadLeaves
 from xdpfw.policy.leaves import Dying, Leaves
 from xdpfw.policy.long import LongChange
@@ -80,6 +81,10 @@ class Compiler:
             "memberships": len(self._memberships),
             "classes": len(self._memberships.classes) - 1,
         }
+
+    def expected(self) -> Expected:
+        """What the tables hold, while no long change is under way."""
+        return expected(self._universe, self._tables, self._memberships, self._sets, self._policy)
 
     # plans
 

@@ -203,14 +203,24 @@ class Memberships:
 
     def pending(self) -> WriteMemberships | None:
         """What has to be written before anything may refer to it."""
-        if not self._unwritten:
-            return None
+        return self._records(self._unwritten) if self._unwritten else None
+
+    def reached(self, numbers: Iterable[int]) -> WriteMemberships:
+        """The records of these memberships and of all that remain of them as time goes by."""
+        found = {0}
+        for number in numbers:
+            while number not in found:
+                found.add(number)
+                number = self._ids[_after_first_deadline(self._combinations[number])]
+        return self._records(sorted(found - {0}))
+
+    def _records(self, of: Iterable[int]) -> WriteMemberships:
         rows = []
-        for number in self._unwritten:
+        for number in of:
             link = self._combinations[number]
             rest = self._ids[_after_first_deadline(link)]
             rows.append((number, self.classes[self.sets_of(number)], rest, min(deadline for _, deadline in link)))
-        table = np.array(rows, np.int64)
+        table = np.array(rows, np.int64).reshape(-1, 4)
         numbers, classes, nexts = table[:, :3].T.astype(np.uint32)
         return WriteMemberships(numbers, classes, nexts, table[:, 3])
 

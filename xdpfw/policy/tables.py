@@ -36,7 +36,7 @@ ENOUGH_DEAD = 256
 
 
 class Tables:
-    """`generation` is in force. `_value` is what every leaf holds there; in the other one `_stale` leaves may hold
+    """`generation` is in force. `_value` is what every leaf holds there; in the other one `stale` leaves may hold
     something else, and the policy or vectors may be `_behind`: the next flip brings them along."""
 
     def __init__(self, generation: int, limits: Limits) -> None:
@@ -45,7 +45,7 @@ class Tables:
         self._rules: tuple[Policy, RuleTables] | None = None
         leaves = limits.leaves + 1
         self._value: npt.NDArray[np.uint32] = np.zeros(leaves, np.uint32)
-        self._stale: Ids = NO_IDS
+        self.stale: Ids = NO_IDS
         self._behind = True
         self._hosts_deleted: set[Family] = set()
         self.memberships_swept = False
@@ -53,7 +53,7 @@ class Tables:
     def put(self, ids: Ids, memberships: Ids) -> None:
         """What leaves of adopted tables hold in force; nothing is known of the other generation."""
         self._value[ids] = memberships
-        self._stale = self._union(self._stale, ids)
+        self.stale = self._union(self.stale, ids)
 
     def announced(self, piece: Piece) -> None:
         self._value[piece.leaves] = piece.covers
@@ -154,13 +154,19 @@ class Tables:
         moved = [change.moved for change in changes]
         ids = np.concatenate([NO_IDS, *(part for part, _ in moved)])
         values = np.concatenate([NO_IDS, *(part for _, part in moved)])
-        behind = self._without(self._stale, ids)
+        behind = self._without(self.stale, ids)
         if len(ids) or len(behind):
             yield WriteLeaves(other, np.concatenate((behind, ids)), np.concatenate((self._value[behind], values)))
         if new_policy or self._behind or memberships.new_classes:
             rules = self._rules_of(policy)
             yield WritePolicy(other, policy, rules, *class_vectors(rules, memberships.class_names(sets)))
         yield Flip(other)
+
+    def in_force(self, sets: Sets, policy: Policy, memberships: Memberships, classes: Ids) -> WritePolicy:
+        """What the policy is in the generation in force, with the vectors of these classes."""
+        rules = self._rules_of(policy)
+        vectors = class_vectors(rules, memberships.class_names(sets, classes.tolist()))
+        return WritePolicy(self.generation, policy, rules, *vectors)
 
     def _rules_of(self, policy: Policy) -> RuleTables:
         """Made once for each policy: entries change more often than rules."""
@@ -176,7 +182,7 @@ class Tables:
             self._value[ids] = np.concatenate([part for _, part in moved])
         if done.flips:
             self.generation = 1 - self.generation
-            self._stale = ids
+            self.stale = ids
         written = any(isinstance(op, WritePolicy) for op in plan.ops)
         vectors = any(isinstance(op, WriteVectors) for op in plan.ops)
         self._behind = vectors or written or (self._behind and not done.flips)
@@ -190,7 +196,7 @@ class Tables:
     def abort(self, plan: Plan) -> None:
         for op in plan.ops:
             if isinstance(op, WriteLeaves) and op.generation != self.generation:
-                self._stale = self._union(self._stale, op.ids)
+                self.stale = self._union(self.stale, op.ids)
             elif isinstance(op, WritePolicy):
                 self._behind = True
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from xdpfw.bans import BanList
 from xdpfw.clock import Clock, ClockAnchor, SystemClock
+from xdpfw.drift import Drift
 from xdpfw.events import Events
 from xdpfw.hold import Hold
 from xdpfw.hub import Hub
@@ -71,6 +72,7 @@ class Core:
         self.hub = Hub(self.clock)
         self.events = Events(self.clock)
         self.watched = asyncio.Event()
+        self.drift = Drift(self.clock)
         self.guards = Guards(kernel, self.clock, tuple(management), protect_ssh=protect_ssh)
         self.bans = BanList(lambda: kernel.bans, self.clock)
         self.operation: OperationView | None = None

@@ -21,17 +21,21 @@ from xdpfw.service.panic import PanicUseCases
 from xdpfw.service.present import match_view, policy_view
 from xdpfw.service.rules import RuleUseCases
 from xdpfw.service.sets import SetUseCases
+from xdpfw.service.verify import VerifyUseCases
 
 NEARLY_FULL = 0.9
 
 
-class SightUseCases(SetUseCases, RuleUseCases, InterfaceUseCases, BanUseCases, PanicUseCases, ConfirmUseCases):
+class SightUseCases(
+    SetUseCases, RuleUseCases, InterfaceUseCases, BanUseCases, PanicUseCases, ConfirmUseCases, VerifyUseCases
+):
     async def status(self) -> StatusView:
         interfaces, sets, maps = await asyncio.gather(
             self.list_interfaces(), self.list_sets(), asyncio.to_thread(self.kernel.fill)
         )
         problems = self._problems(interfaces)
         warnings = [*self._alarms(), *self.warnings]
+        warnings += [f"somebody changed the kernel's tables: {told}" for told in self._drift_told()]
         warnings += [f"{view.name}: {view.warning}" for view in interfaces if view.warning]
         warnings += [
             f"map {fill.name} is nearly full: {fill.used} of {fill.size}"
@@ -56,9 +60,16 @@ class SightUseCases(SetUseCases, RuleUseCases, InterfaceUseCases, BanUseCases, P
             maps={fill.name: MapView(fill.used if fill.used >= 0 else None, fill.size) for fill in maps},
             bans=self.bans_view(),
             operation=self.operation,
+            drift=self.drifted(),
             events=EventsStatus(len(self.events.watchers), self.events.lost, self.events.limited),
             kernel=await asyncio.to_thread(self.kernel.features),
         )
+
+    def _drift_told(self) -> list[str]:
+        mended = {True: "it was written again", False: "it could not be mended at once"}
+        return [
+            f"{to_datetime(d.at):%H:%M:%S} UTC, {'; '.join(d.found)}; {mended[d.mended]}" for d in self.drift.lately()
+        ]
 
     def _alarms(self) -> list[str]:
         """What nobody should overlook."""
@@ -86,6 +97,7 @@ class SightUseCases(SetUseCases, RuleUseCases, InterfaceUseCases, BanUseCases, P
 
     def _problems(self, interfaces: list[InterfaceView]) -> list[str]:
         waiting = [self.overdue] if self.overdue else []
+        waiting += [f"the kernel does not hold what it should: {told}" for told in self.drift.problems]
         waiting += [f"{name}: {why}" for name, why in sorted(self.to_attach.items())]
         waiting += [f"{name}: {why}" for name, why in sorted(self.interfaces.incomplete.items())]
         return waiting + [

@@ -15,6 +15,7 @@ from xdpfw.service.audit import AuditUseCases
 from xdpfw.service.bans import BanUseCases
 from xdpfw.service.confirm import ConfirmUseCases
 from xdpfw.service.events import READ_EVERY, EventUseCases
+from xdpfw.service.verify import VerifyUseCases
 from xdpfw.store.port import StoredChange
 
 log = logging.getLogger("xdpfw.upkeep")
@@ -23,11 +24,12 @@ EXPIRE_EVERY = 0.25
 BANS_EVERY = 1.0
 SETTLE_EVERY = 1.0
 NOTE_EVERY = 1.0
+DRIFT_EVERY = 4.0
 RECONCILE_EVERY = 5.0
 """Also without any news from the kernel: an attach that failed is tried again."""
 
 
-class Upkeep(BanUseCases, EventUseCases, ConfirmUseCases, AuditUseCases):
+class Upkeep(BanUseCases, EventUseCases, ConfirmUseCases, AuditUseCases, VerifyUseCases):
     """The packet path stops matching a timed entry by itself; here it is only cleared away."""
 
     async def run_upkeep(self) -> None:
@@ -38,6 +40,7 @@ class Upkeep(BanUseCases, EventUseCases, ConfirmUseCases, AuditUseCases):
             tasks.create_task(self._every(EXPIRE_EVERY, self.take_back_overdue))
             tasks.create_task(self._every(BANS_EVERY, self.keep_bans))
             tasks.create_task(self._every(RECONCILE_EVERY, self.reconcile))
+            tasks.create_task(self._every(DRIFT_EVERY, self.look_for_drift))
             tasks.create_task(self._every(SETTLE_EVERY, self.settle))
             tasks.create_task(self._every(SETTLE_EVERY, self.trim))
             tasks.create_task(self._every(READ_EVERY, self.read_events))
@@ -96,6 +99,9 @@ class Upkeep(BanUseCases, EventUseCases, ConfirmUseCases, AuditUseCases):
         async with self.writer.lock:
             before = dict(self.interfaces.attached)
             changed = await self.writer.call(self.interfaces.reconcile)
+            if lost := self.interfaces.taken_off():
+                self.drift.noticed([f"{name}: somebody took the program off" for name in lost])
+                self.drift.settled([f"{name} is not attached again" for name in lost if name in self.interfaces.errors])
         for name in changed:
             self.versions.changed("interfaces", f"interfaces/{name}")
             attachment, last = self.interfaces.attached.get(name), before.get(name)

@@ -49,3 +49,34 @@ def test_a_daemon_that_cannot_enforce_is_1(call: Call, daemon: Canned, monkeypat
     code, out, _ = call("doctor")
     assert code == 1
     assert "FAIL  daemon: the store is read-only" in out
+
+
+DIFFERS = {
+    "ok": False,
+    "deviations": [{"table": "trie4", "places": 3, "details": ["203.0.113.0/24 is missing"]}],
+    "prefixes": 5,
+    "seconds": 0.1,
+}
+SAME = DIFFERS | {"ok": True, "deviations": []}
+
+
+def test_verify_says_what_differs_and_ends_with_10(call: Call, daemon: Canned) -> None:
+    daemon.tells["GET", "/verification"] = Told(document=SAME)
+    assert call("doctor", "--verify") == (0, "nothing differs: 5 prefixes and all rules, 0.1 s\n", "")
+    daemon.tells["GET", "/verification"] = Told(document=DIFFERS)
+    code, out, _ = call("doctor", "--verify")
+    assert (code, out.splitlines()) == (10, ["DIFFERS  trie4: 203.0.113.0/24 is missing", "DIFFERS  trie4: and 2 more"])
+    assert json.loads(call("doctor", "--verify", "--json")[1]) == DIFFERS
+    assert call("doctor", "--verify", "--socket", "/absent")[0] == 5
+
+
+def test_repair_tells_what_was_mended_and_fails_if_it_could_not_be(call: Call, daemon: Canned) -> None:
+    daemon.tells["POST", "/verification"] = Told(document=DIFFERS)
+    daemon.tells["GET", "/verification"] = Told(document=SAME)
+    code, out, _ = call("doctor", "--repair")
+    assert code == 0
+    assert out.splitlines()[-1] == "it was written again, and nothing differs now"
+    daemon.tells["GET", "/verification"] = Told(document=DIFFERS)
+    code, _, err = call("doctor", "--repair")
+    assert code == 1
+    assert "not all of it could be mended" in err

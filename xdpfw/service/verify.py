@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the kernel holds what the policy says: when somebody asks, and by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+
+from xdpfw.clock import to_datetime
+from xdpfw.model.deviation import Deviation
+from xdpfw.model.errors import XdpfwError
+from xdpfw.model.requests import WriteOptions
+from xdpfw.model.views import DeviationView, DriftView, VerificationView, Written
+from xdpfw.policy.expected import Expected
+from xdpfw.service.changes import Changes
+from xdpfw.store.port import Ledger
+
+
+class VerifyUseCases(Changes):
+    async def verify(self) -> VerificationView:
+        """Compare everything. Waits for a long change to end; other writers go on."""
+        began = time.monotonic()
+        async with self.writer.no_long_change():
+            found = await self._look(quick=False)
+        return self._verification(found, began)
+
+    async def repair(self, opts: WriteOptions) -> tuple[VerificationView, Written]:
+        """Compare everything, and write again what differs; answers what did."""
+        began = time.monotonic()
+        async with self.writer.no_long_change(), self.writer.lock:
+            found = await self.writer.call(self._verify_now, mend=not opts.dry_run)
+            if found and not opts.dry_run:
+                told = "; ".join(map(str, found))
+                [*notes, record] = self.accepted(opts, 200)
+                await self.writer.call(self.writer.record, Ledger((*notes, replace(record, detail=told))))
+                self.drift.noticed([str(each) for each in found])
+                left = await self.writer.call(self._verify_now)
+                self.drift.settled([str(each) for each in left])
+            written = self.written(bool(found), opts)
+        return self._verification(found, began), written
+
+    def _verification(self, found: list[Deviation], began: float) -> VerificationView:
+        shown = [DeviationView(each.table, each.places, list(each.details)) for each in found]
+        seconds = round(time.monotonic() - began, 3)
+        return VerificationView(not found, shown, self.compiler.used()["leaves"], seconds)
+
+    async def look_for_drift(self) -> None:
+        """Has somebody changed what is in the kernel? What takes milliseconds is looked at each time, everything as
+        often as it costs little."""
+        if self.interfaces.held or self.writer.changes_long:
+            return
+        quick = not self.drift.whole_is_due
+        if found := await self._look(quick=quick):
+            await self._mend(found)
+        elif not quick:
+            self.drift.settled()
+
+    async def _mend(self, found: list[Deviation]) -> None:
+        self.drift.noticed([str(each) for each in found])
+        async with self.writer.lock:
+            try:
+                await self.writer.call(self._verify_now, mend=True)
+                left = await self.writer.call(self._verify_now)
+            except XdpfwError as error:
+                self.drift.noticed([*self.drift.problems, error.detail])
+                return
+        self.drift.settled([str(each) for each in left])
+
+    async def _look(self, *, quick: bool) -> list[Deviation]:
+        """Without keeping others from writing. Where they did, what was found means little until it is found again."""
+        async with self.writer.lock:
+            before, expected = self.writer.performed, await self.writer.call(self.compiler.expected)
+        found: list[Deviation] | None
+        try:
+            found = await asyncio.to_thread(self._timed, expected, quick=quick)
+        except (XdpfwError, OSError, LookupError, ValueError):  # tables that grew meanwhile
+            found = None
+        if found is not None and (not found or self.writer.performed == before):
+            return found
+        async with self.writer.lock:
+            return await self.writer.call(self._verify_now, quick=quick)
+
+    def _timed(self, expected: Expected, *, quick: bool) -> list[Deviation]:
+        began = time.thread_time()
+        found = self.kernel.verify(expected, quick=quick)
+        if not quick:
+            self.drift.looked(time.thread_time() - began)
+        return found
+
+    def _verify_now(self, *, mend: bool = False, quick: bool = False) -> list[Deviation]:
+        """In the writer's thread, with its lock held."""
+        return self.kernel.verify(self.compiler.expected(), mend=mend, quick=quick)
+
+    def drifted(self) -> list[DriftView]:
+        return [DriftView(to_datetime(each.at), list(each.found), each.mended) for each in self.drift.lately()]
