@@ -13,8 +13,8 @@ import numpy.typing as npt
 from xdpfw.clock import SECOND, Clock
 from xdpfw.kernel.port import Kernel, TalkerTable
 from xdpfw.model.errors import NotFound
+from xdpfw.stats.deltas import Counts
 from xdpfw.stats.history import History
-from xdpfw.stats.talkers import Counts
 
 WINDOW = 2 * SECOND
 """Rates are measured over this long, ending now."""

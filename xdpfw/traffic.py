@@ -32,6 +32,7 @@ from xdpfw.model.views import (
 )
 from xdpfw.readings import Reading, Readings, Tally
 from xdpfw.stats import talkers as stats
+from xdpfw.stats.deltas import Deltas
 from xdpfw.stats.history import History
 
 
@@ -58,13 +59,15 @@ class Traffic:
         self._clock = clock
         self._readings = Readings(kernel, clock)
         self._shared: dict[tuple[str, ...], Measured] = {}
+        # Those made since the last reading, and between that and the one before.
         self._groupings: dict[tuple[str, ...], stats.Grouping] = {}
+        self._earlier: dict[tuple[str, ...], stats.Grouping] = {}
         self.epochs: dict[str, Epoch] = {}
 
     def sample(self, attached: Sequence[str]) -> None:
         """Take a reading of each interface; forget those that are not named. Called about once a second."""
         self._readings.sample(attached)
-        self._groupings = {names: measured.talkers.grouping for names, measured in self._shared.items()}
+        self._earlier, self._groupings = self._groupings, {}
         self._shared = {}
 
     def counters(self, name: str, slots: Slots | None, *, shared: bool = False) -> CountersView:
@@ -171,26 +174,28 @@ class Traffic:
             now_totals = reading.tally.sum(axis=0)[:4]
             totals += _less(now_totals, np.array(epoch.totals if epoch else (0, 0, 0, 0), np.uint64))
             tables.append(reading.table)
+            earlier = before or reading
+            deltas.append(Deltas(reading.table, earlier.tenure, earlier.counts))
             if before:
-                deltas.append(stats.deltas(reading.table, before.tenure, before.counts))
                 total_deltas += _less(now_totals, before.tally.sum(axis=0)[:4])
                 spans.append((reading.time - before.time) / SECOND)
-            else:
-                deltas.append([np.zeros_like(column) for column in reading.table.counts])
+        key = tuple(names)
+        talkers = stats.Talkers(tables, deltas, self._groupings.get(key) or self._earlier.get(key))
+        self._groupings[key] = talkers.grouping
         return Measured(
             time,
             max(spans, default=0.0),
-            stats.Talkers(tables, deltas, self._groupings.get(tuple(names))),
-            _sums([table.counts for table in tables]),
-            _sums(deltas),
+            talkers,
+            _sum([[column.sum() for column in table.counts] for table in tables]),
+            _sum([delta.sums() for delta in deltas]),
             totals,
             total_deltas,
         )
 
 
-def _sums(parts: Sequence[stats.Columns]) -> Tally:
-    sums = [[column.sum() for column in columns] for columns in parts]
-    return np.asarray(np.array(sums, np.uint64).reshape(-1, 4).sum(axis=0))
+def _sum(parts: Sequence[npt.ArrayLike]) -> Tally:
+    """Of four columns each."""
+    return np.asarray(np.array(parts, np.uint64).reshape(-1, 4).sum(axis=0))
 
 
 def _number(rate: float) -> float | None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from xdpfw.kernel.port import TalkerTable
 from xdpfw.model.prefix import Prefix
 from xdpfw.stats import talkers as stats
+from xdpfw.stats.deltas import Deltas
 
 ADDRESSES = ["192.0.2.1", "192.0.2.2", "198.51.100.7", "0.0.0.0", "2001:db8::", "2001:db8::1", "fd00::ff00", "::"]
 WAYS = 4
@@ -49,8 +50,8 @@ def table_of(parts: list[list[Slot]], holes: int = 0) -> TalkerTable:
     return table
 
 
-def no_deltas(table: TalkerTable) -> list[stats.Counts]:
-    return stats.deltas(table, table.tenure, table.counts)
+def no_deltas(table: TalkerTable) -> Deltas:
+    return Deltas(table, table.tenure, table.counts)
 
 
 def everything(talkers: stats.Talkers) -> stats.Details:
@@ -110,24 +111,24 @@ def test_deltas_start_at_zero_when_a_slot_changed_hands():
     before = table_of([[("192.0.2.1", 1, 5, (10, 100, 0, 0)), ("192.0.2.2", 1, 5, (7, 70, 0, 0))]])
     now = table_of([[("192.0.2.1", 1, 5, (15, 150, 1, 10)), ("2001:db8::1", 3, 5, (8, 80, 0, 0))]])
     now.tenure[1] = 3
-    deltas = stats.deltas(now, before.tenure, before.counts)
+    deltas = Deltas(now, before.tenure, before.counts)
     assert np.stack(deltas, 1).tolist() == [[5, 50, 1, 10], [8, 80, 0, 0]]
     emptied = replace(now, tenure=np.zeros(2, np.uint32), counts=[np.zeros(2, np.uint64)] * 4)
-    assert not np.any(stats.deltas(emptied, before.tenure, before.counts))
+    assert not np.any(Deltas(emptied, before.tenure, before.counts))
 
 
 def test_what_spilled_was_counted_elsewhere_before():
     before = table_of([[("192.0.2.1", 1, 5, (10, 100, 0, 0)), ("192.0.2.2", 1, 5, (7, 70, 0, 0))]])
     now = replace(table_of([[("192.0.2.9", 2, 5, (1, 10, 0, 0)), ("192.0.2.2", 1, 5, (17, 170, 0, 0))]]), spilled=1)
     now.tenure[0] = 9
-    assert np.stack(stats.deltas(now, before.tenure, before.counts), 1).tolist() == [[1, 10, 0, 0], [0, 0, 0, 0]]
+    assert np.stack(Deltas(now, before.tenure, before.counts), 1).tolist() == [[1, 10, 0, 0], [0, 0, 0, 0]]
 
 
 @given(slots, st.sampled_from(["bytes", "packets", "bps", "pps"]), st.sampled_from(["total", "passed", "dropped"]),
        st.booleans(), st.integers(1, 25))  # fmt: skip
 def test_ranking_is_the_head_of_the_sorted_list(table, sort, of, descending, limit):
     now = table_of([table])
-    talkers = stats.Talkers([now], [stats.deltas(now, now.tenure, [column // 3 for column in now.counts])])
+    talkers = stats.Talkers([now], [Deltas(now, now.tenure, [column // 3 for column in now.counts])])
     columns = {"passed": (0,), "dropped": (2,), "total": (0, 2)}[of]
     offset = 1 if sort in ("bytes", "bps") else 0
     details = everything(talkers)
@@ -155,7 +156,7 @@ few = st.lists(
 @given(few, st.sampled_from(["share", "share_now"]), st.booleans())
 def test_ranking_by_the_dropped_share(table, sort, descending):
     now = table_of([table])
-    talkers = stats.Talkers([now], [stats.deltas(now, now.tenure, [column // 3 for column in now.counts])])
+    talkers = stats.Talkers([now], [Deltas(now, now.tenure, [column // 3 for column in now.counts])])
     details = everything(talkers)
     counted = details.deltas if sort == "share_now" else details.counts
 

@@ -11,7 +11,7 @@ from xdpfw.kernel.maps import View
 from xdpfw.kernel.port import TALLY_COLUMNS, TalkerTable, Wall
 
 _SLOTS = BUCKET["way"].shape[0]
-_CHUNK = 3072 * _SLOTS
+_CHUNK = 4096 * _SLOTS
 """Slots that are copied at a time, of whole buckets: a megabyte, so that the columns are taken from the cache."""
 _TORN_RETRIES = 3
 _COUNTED = {name: np.uint64((1 << bits) - 1) for name, bits in COUNT_BITS.items()}

@@ -19,10 +19,7 @@ import numpy.typing as npt
 
 from xdpfw.kernel.port import TALKER, TalkerTable
 from xdpfw.model.prefix import Address, Family, Prefix
-
-Counts = npt.NDArray[np.uint64]
-Columns = Sequence[Counts]
-Indexes = npt.NDArray[np.intp]
+from xdpfw.stats.deltas import Counts, Deltas, Indexes
 
 MAPPED = bytes(10) + b"\xff\xff"
 """What precedes an IPv4 address in its IPv6 spelling (RFC 4291, 2.5.5.2)."""
@@ -76,7 +73,7 @@ class Talkers:
     """The talkers of one or more interfaces, at most 64, each with what its slots counted within the measured interval
     (`deltas`)."""
 
-    def __init__(self, tables: Sequence[TalkerTable], deltas: Sequence[Columns], like: Grouping | None = None) -> None:
+    def __init__(self, tables: Sequence[TalkerTable], deltas: Sequence[Deltas], like: Grouping | None = None) -> None:
         self._tables, self._deltas = tables, deltas
         self._offsets = np.cumsum([0, *(len(table.tenure) for table in tables)])
         self.grouping = Grouping.of(tables, like)
@@ -112,14 +109,15 @@ class Talkers:
 
     def _values(self, sort: str, of: str) -> npt.NDArray[np.int64]:
         """Per talker, what it is ranked by."""
-        parts = self._deltas if sort in ("bps", "pps", "share_now") else [table.counts for table in self._tables]
+        now = sort in ("bps", "pps", "share_now")
+        parts: Sequence[Sequence[Counts]] = self._deltas if now else [table.counts for table in self._tables]
         if sort in ("share", "share_now"):
             dropped = self._summed(parts, 2)
             return _share(dropped, dropped + self._summed(parts, 0))
         columns = {"passed": (0,), "dropped": (2,), "total": (0, 2)}[of]
         return self._summed(parts, *(column + (sort in ("bytes", "bps")) for column in columns))
 
-    def _summed(self, parts: Sequence[Columns], first: int, *more: int) -> npt.NDArray[np.int64]:
+    def _summed(self, parts: Sequence[Sequence[Counts]], first: int, *more: int) -> npt.NDArray[np.int64]:
         """Per talker, these columns of all its slots together."""
         slots = _joined([sum((part[column] for column in more), part[first]) for part in parts])[self._order]
         shared = len(self._starts) < len(slots)
@@ -141,7 +139,7 @@ class Talkers:
         for number, (table, delta) in enumerate(zip(self._tables, self._deltas, strict=True)):
             mine = where == number
             local = slots[mine] - self._offsets[number]
-            rows[mine], deltas[mine] = table.rows(local), np.stack([column[local] for column in delta], 1)
+            rows[mine], deltas[mine] = table.rows(local), delta.rows(local)
         if not len(at):
             return Details([], rows["counts"], deltas, rows["since"], rows["last_seen"], np.empty(0, np.uint64))
         return Details(
@@ -157,19 +155,6 @@ class Talkers:
 def _share(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Ranks by the share, to one in 2^20; equal shares are told apart by how many."""
     return ((part / np.maximum(whole, 1) * (1 << 20)).astype(np.int64) << 40) + np.minimum(part, (1 << 40) - 1)
-
-
-def deltas(table: TalkerTable, tenure: npt.NDArray[np.uint32], counts: Columns) -> list[Counts]:
-    """What each slot counted since an earlier reading, which found `tenure` and `counts` there. A slot that was given
-    to another talker since starts at 0. What spilled counted before, elsewhere."""
-    same = tenure == table.tenure
-    if not same.all():
-        counts = [column * same for column in counts]
-    counted = [now - np.minimum(before, now) for now, before in zip(table.counts, counts, strict=True)]
-    if table.spilled:
-        for column in counted:
-            column.reshape(table.shape)[:, :, -table.spilled :] = 0
-    return counted
 
 
 def _starts(numbers: Counts) -> Indexes:
