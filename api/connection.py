@@ -13,6 +13,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from api.errors import MEDIA_TYPE, problem
 from api.lobby import Guest
 
 MAX_HEAD = 64 << 10
@@ -72,6 +73,13 @@ class Connection(HttpToolsProtocol):
         if self._due is None and not self._answering:
             # A line break before the next request begins no request, and must not buy time for ever.
             self._due = self.loop.time() + self._patience.head
+
+    def send_400_response(self, msg: str) -> None:
+        """To what is no HTTP, or too much of it."""
+        body = bytes(problem(400, "Unreadable request", msg, kind="unreadable").body)
+        head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
+        self.transport.write(f"{head}connection: close\r\n\r\n".encode() + body)
+        self.transport.close()
 
     def on_message_begin(self) -> None:
         self._head_bytes = 0

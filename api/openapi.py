@@ -55,7 +55,7 @@ ANSWER = {
     "description": "Refused; nothing was changed",
     "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
 }
-READ_ERRORS = ("401", "403", "404", "422", "429", "503")
+READ_ERRORS = ("400", "401", "403", "404", "422", "429", "503")
 WRITE_ERRORS = ("400", "401", "403", "404", "409", "412", "413", "415", "422", "429", "503", "507")
 
 
@@ -69,6 +69,9 @@ def document(app: FastAPI) -> dict[str, Any]:
         schema = get_openapi(title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes)
         _add_components(schema)
         for path, method, operation in _operations(schema):
+            _drop_null(operation)
+            if method == "put" and path.endswith("}"):
+                operation["responses"]["201"] = operation["responses"]["200"] | {"description": "Made"}
             _add_errors(operation, WRITE_ERRORS if method != "get" else READ_ERRORS)
             operation["security"] = [] if path == "/healthz" else [{"token": []}]
         app.openapi_schema = schema
@@ -96,6 +99,16 @@ def _add_components(schema: dict[str, Any]) -> None:
         for name, field in model.get("properties", {}).items():
             describe(title, name, field)
     components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer", "description": "On TCP only"}}
+
+
+def _drop_null(operation: dict[str, Any]) -> None:
+    """A parameter of type "string or null" is one that may be left out: a URL and a header say no null."""
+    for parameter in operation.get("parameters", ()):
+        kinds = parameter["schema"].pop("anyOf", None)
+        if kinds is None:
+            continue
+        said = [kind for kind in kinds if kind != {"type": "null"}]
+        parameter["schema"] |= said[0] if len(said) == 1 else {"anyOf": said}
 
 
 def _add_errors(operation: dict[str, Any], statuses: tuple[str, ...]) -> None:

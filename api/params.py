@@ -37,13 +37,22 @@ def interface_name(text: str) -> str:
     return text
 
 
-SetName = Annotated[str, Path(description="Name of the set", examples=["block"]), AfterValidator(set_name)]
+# Patterns and formats are for the OpenAPI document alone: what is refused is refused in our own words.
+A_NAME = {"pattern": "^[a-z][a-z0-9_-]{0,62}$"}
+AN_INTERFACE = {"pattern": "^[^\\s/:]{1,15}$"}
+A_PREFIX = {"format": "ip-prefix"}
+
+SetName = Annotated[
+    str, Path(description="Name of the set", examples=["block"], json_schema_extra=A_NAME), AfterValidator(set_name)
+]
 InterfaceName = Annotated[
-    str, Path(description="Name of the interface", examples=["eth0"]), AfterValidator(interface_name)
+    str,
+    Path(description="Name of the interface", examples=["eth0"], json_schema_extra=AN_INTERFACE),
+    AfterValidator(interface_name),
 ]
 OneInterface = Annotated[
     str | None,
-    Query(description="Only of this interface", examples=["eth0"]),
+    Query(description="Only of this interface", examples=["eth0"], json_schema_extra=AN_INTERFACE),
     AfterValidator(lambda text: text if text is None else interface_name(text)),
 ]
 OriginQuery = Annotated[
@@ -59,19 +68,30 @@ Cursor = Annotated[
 
 
 async def _path_prefix(
-    prefix: Annotated[str, Path(description="Prefix; its slash as is or %2F", examples=["203.0.113.0/24"])],
+    prefix: Annotated[
+        str,
+        Path(description="Prefix; its slash as is or %2F", examples=["203.0.113.0/24"], json_schema_extra=A_PREFIX),
+    ],
 ) -> Prefix:
     return Prefix.parse(prefix)
 
 
 async def _path_address(
-    ip: Annotated[str, Path(description="One IPv4 or IPv6 address", examples=["203.0.113.7"])],
+    ip: Annotated[
+        str,
+        Path(
+            description="One IPv4 or IPv6 address", examples=["203.0.113.7"], json_schema_extra={"format": "ip-address"}
+        ),
+    ],
 ) -> Address:
     return parse_address(ip)
 
 
 async def _within(
-    within: Annotated[str | None, Query(description="Only what lies in this prefix", examples=["10.0.0.0/8"])] = None,
+    within: Annotated[
+        str | None,
+        Query(description="Only what lies in this prefix", examples=["10.0.0.0/8"], json_schema_extra=A_PREFIX),
+    ] = None,
 ) -> Prefix | None:
     try:
         return None if within is None else Prefix.parse(within)
@@ -98,6 +118,7 @@ async def _plain_options(
             max_length=200,
             description="The ssh session that the request comes from, as in SSH_CONNECTION: protected too",
             examples=["192.0.2.7 50022 198.51.100.1 22"],
+            json_schema_extra={"format": "ssh-connection"},
         ),
     ] = None,
 ) -> WriteOptions:

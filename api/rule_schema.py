@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from xdpfw.model.rule_form import MAX_LIST, MAX_LOG_RATE, MAX_RATE
+from xdpfw.model.rule_form import MAX_LIST, MAX_LOG_RATE, MAX_RATE, SHOWN_FIELDS
 
 
 def _values(description: str, item: dict[str, Any], example: Any) -> dict[str, Any]:
@@ -64,6 +64,7 @@ RULE: dict[str, Any] = {
     "type": "object",
     "description": "One row of the ordered policy. What answers show beside these fields is taken and ignored",
     "required": ["action"],
+    "additionalProperties": False,
     "properties": {
         "id": {**NAME, "description": "Chosen by the client"},
         "enabled": {"type": "boolean", "default": True},
@@ -78,6 +79,7 @@ RULE: dict[str, Any] = {
             "required": ["rate"],
             "properties": {"rate": {"type": "integer", "minimum": 1, "maximum": MAX_LOG_RATE}},
         },
+        **{name: {"description": "Ignored"} for name in SHOWN_FIELDS},
     },
 }
 

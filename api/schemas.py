@@ -42,7 +42,14 @@ def _prefix(value: Any) -> Prefix:
 PrefixText = Annotated[
     Prefix,
     PlainValidator(_prefix),
-    WithJsonSchema({"type": "string", "description": "IPv4 or IPv6 prefix or address", "examples": ["203.0.113.0/24"]}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "format": "ip-prefix",
+            "description": "IPv4 or IPv6 prefix or address",
+            "examples": ["203.0.113.0/24"],
+        }
+    ),
 ]
 Seconds = Annotated[
     int,
@@ -170,7 +177,11 @@ def _protocol(value: Any) -> int | None:
 
 
 _NAMED = {"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 0, "maximum": 255}, {"type": "null"}]}
-AddressText = Annotated[Any, PlainValidator(_address), WithJsonSchema({"type": "string", "examples": ["203.0.113.7"]})]
+AddressText = Annotated[
+    Any,
+    PlainValidator(_address),
+    WithJsonSchema({"type": "string", "format": "ip-address", "examples": ["203.0.113.7"]}),
+]
 Port = Annotated[int, Field(strict=True, ge=0, le=65535)]
 Protocol = Annotated[int | None, PlainValidator(_protocol), WithJsonSchema(_NAMED | {"examples": ["tcp"]})]
 TcpFlags = Annotated[int | None, PlainValidator(_flags), WithJsonSchema(_NAMED | {"examples": ["syn,ack"]})]

@@ -11,7 +11,7 @@ from pydantic import AfterValidator
 from api.answers import DELETION, RuleAnswer, RulePage, beside, gone, marks, page_of
 from api.bodies import PATCH_LIMIT, StrictRoute, read_json
 from api.deps import Service, etag_of
-from api.params import DEFAULT_LIMIT, Cursor, Limit, Options
+from api.params import A_NAME, DEFAULT_LIMIT, Cursor, Limit, Options
 from api.rule_schema import PATCH_BODY, RULE_BODY, RULES_BODY
 from xdpfw.model.errors import Fault, InvalidInput
 from xdpfw.model.rule_form import parse_rule, parse_rules, rule_id
@@ -20,7 +20,9 @@ from xdpfw.policy.order import Place
 
 router = APIRouter(tags=["rules"], route_class=StrictRoute)
 
-RuleId = Annotated[str, Path(description="Id of the rule", examples=["web"]), AfterValidator(rule_id)]
+RuleId = Annotated[
+    str, Path(description="Id of the rule", examples=["web"], json_schema_extra=A_NAME), AfterValidator(rule_id)
+]
 
 
 @router.get("/rules", summary="List rules", dependencies=[Depends(etag_of("rules"))])

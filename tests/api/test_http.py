@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from typing import Any
 
@@ -173,7 +174,10 @@ def test_a_request_that_is_no_http_is_400(api: Api) -> None:
             raw.connect(str(api.host.socket))
             raw.sendall(request)
             raw.settimeout(5)
-            assert b" 400 " in raw.recv(4096)
+            head, _, body = raw.recv(4096).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 400 ")
+            assert b"content-type: application/problem+json\r\n" in head
+            assert json.loads(body)["status"] == 400
 
 
 def test_headers_without_end_are_refused(api: Api) -> None:
