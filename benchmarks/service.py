@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
-from benchmarks import limits, rules
+from benchmarks import limits, rules, viewers
 from benchmarks.figures import Figure
-from benchmarks.watching import KEYS, watch
+from benchmarks.watching import KEYS, tail, watch
 from lab import prefixes
 from lab.daemon import XDPFW, Daemon
 from lab.network import Network
@@ -51,6 +51,8 @@ class Bench:
             "start": self.start,
             "replace": self.replace,
             "top": self.top,
+            "events": self.events,
+            "viewers": lambda: viewers.measure(self.repeat),
         }
 
     def rules(self) -> Iterator[Figure]:
@@ -122,6 +124,13 @@ class Bench:
         yield Figure("xdpfw top, share of a core", "%", 10, tuple(each.share for each in seen))
         yield Figure("xdpfw top, key to screen", "ms", None, tuple(ms for each in seen for ms in each.answers))
         yield Figure(f"  slowest of {KEYS} keys", "ms", 200, tuple(max(each.answers) for each in seen))
+
+    def events(self) -> Iterator[Figure]:
+        """What is left of a flood's packets while somebody follows the events."""
+        with site() as (network, daemon):
+            seen = list(tail(network, daemon, self.repeat))
+        yield Figure("flood, all dropped", "pps", None, tuple(without for without, _ in seen))
+        yield Figure("packets lost to events", "%", 3, tuple(100 * (1 - followed / rate) for rate, followed in seen))
 
     def _stall(self, daemon: Daemon, paths: list[Path]) -> Figure:
         """What an import costs whoever asks something that takes no time."""

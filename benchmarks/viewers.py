@@ -1,28 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """What watching costs: the daemon's processor time while 0, 1 and 50 viewers follow what the live page shows, with a
-million talkers tracked.
+million talkers tracked on two interfaces.
 
-usage: sudo .venv/bin/python -m benchmarks.viewers [--seconds N] [--repeat N]
-
-The talker table is filled, and then written into all the time, by this process through the table's own memory, as the
+Their tables are filled, and then written into all the time, by this process through the tables' own memory, as the
 packet path would: in the quiet case the talkers stay and their counts grow, in the other one a quarter of them is
 replaced every second, as under a flood of spoofed sources.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import socket
-import statistics
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.figures import Figure
 from lab.daemon import Daemon
 from lab.network import Network
 from xdpfw.kernel import libbpf
@@ -34,18 +31,21 @@ TRACKED = 1_000_000
 VIEWERS = (0, 1, 50)
 GOAL = 10.0
 """Per cent of a core."""
-QUERY = "/api/v1/live/stream?interface=lan1&limit=100&sort=bps"
+SECONDS = 8.0
+ONE, TWO = ("lan1",), ("lan1", "lan2")
+QUERY = "/api/v1/live/stream?limit=100&sort=bps"
 """What the live page follows: talkers and counters every second, status and reasons every three."""
 PIECE = 1 << 16
 
 
 @contextmanager
-def site() -> Iterator[Daemon]:
-    """A daemon with room for a million talkers on one interface."""
-    with Network(1) as network:
+def site(interfaces: Sequence[str] = ONE) -> Iterator[Daemon]:
+    """A daemon whose tables of talkers are as large as they may be."""
+    with Network(len(interfaces)) as network:
         settings = network.home / "xdpfw.toml"
         settings.write_text(f"[limits]\ntalkers = {SLOTS // possible_cpus()}\nleaves = 1000\n")
-        arguments = ("--config", str(settings), "--listen", "none", "--attach", "lan1:native")
+        attach = [word for name in interfaces for word in ("--attach", f"{name}:native")]
+        arguments = ("--config", str(settings), "--listen", "none", *attach)
         daemon = Daemon(network.firewall, network.home, arguments=arguments)
         try:
             yield daemon.start()
@@ -66,14 +66,17 @@ def settle(slots: View, random: np.random.Generator) -> None:
 
 
 class Talkers:
-    """The interface's talker table, written into by a thread."""
+    """An interface's talker table, written into by a thread."""
 
-    def __init__(self, daemon: Daemon, slots: int = SLOTS, *, churn: bool) -> None:
+    def __init__(
+        self, daemon: Daemon, slots: int = SLOTS, *, churn: bool, interface: str = ONE[0], tracked: int = TRACKED
+    ) -> None:
         limits = Limits(talkers=slots // possible_cpus())
         spec = next(spec for spec in interface_specs(limits, possible_cpus()) if spec.name == "talkers")
-        [pin] = daemon.pins.rglob("on-lan1/talkers-*")
+        [pin] = daemon.pins.rglob(f"on-{interface}/talkers-*")
         self._map = Map(spec, libbpf.get(pin))
-        self._random = np.random.default_rng(1)
+        self._random = np.random.default_rng(TWO.index(interface))
+        self._tracked = tracked
         self._churn = churn
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._write)
@@ -81,8 +84,8 @@ class Talkers:
     def __enter__(self) -> Talkers:
         with self._map.mapped() as buckets:
             slots = buckets["way"].reshape(-1)
-            for begin in range(0, min(TRACKED, len(slots)), PIECE):
-                settle(slots[begin : min(begin + PIECE, TRACKED)], self._random)
+            for begin in range(0, min(self._tracked, len(slots)), PIECE):
+                settle(slots[begin : min(begin + PIECE, self._tracked)], self._random)
         self._thread.start()
         return self
 
@@ -97,8 +100,8 @@ class Talkers:
             slots = buckets["way"].reshape(-1)
             number = 0
             while not self._ended.wait(PIECE / SLOTS):
-                begin = number * PIECE % min(TRACKED, len(slots))
-                piece = slots[begin : min(begin + PIECE, TRACKED)]
+                begin = number * PIECE % min(self._tracked, len(slots))
+                piece = slots[begin : min(begin + PIECE, self._tracked)]
                 if self._churn:
                     settle(piece[: len(piece) // 4], self._random)
                 piece["passed_packets"] += 1
@@ -156,25 +159,17 @@ def share(daemon: Daemon, count: int, seconds: float) -> float:
     return 100 * used / passed
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Processor time of the daemon while the top talkers are watched.")
-    parser.add_argument("--seconds", type=float, default=8, help="of each measurement (8)")
-    parser.add_argument("--repeat", type=int, default=3, help="of each, in turns (3)")
-    wish = parser.parse_args()
-    print(f"per cent of one core, {TRACKED:,} talkers tracked, 1 Hz{'':12} median   least … most")
+def measure(rounds: int) -> Iterator[Figure]:
     for churn, what in ((False, "the same talkers"), (True, "a quarter new every second")):
-        with site() as daemon, Talkers(daemon, churn=churn):
-            total = daemon.rest.get("interfaces/lan1/talkers?limit=1")["total"]
+        with site(TWO) as daemon, ExitStack() as writing:
+            for name in TWO:
+                talkers = Talkers(daemon, churn=churn, interface=name, tracked=TRACKED // len(TWO))
+                writing.enter_context(talkers)
+            total = daemon.rest.get("talkers?limit=1")["total"]
             found: dict[int, list[float]] = {count: [] for count in VIEWERS}
-            for _ in range(wish.repeat):
+            for _ in range(rounds):
                 for count in VIEWERS:
-                    found[count].append(share(daemon, count, wish.seconds))
+                    found[count].append(share(daemon, count, SECONDS))
+        yield Figure(f"talkers tracked, {what}", "", None, (total,))
         for count, values in found.items():
-            median = statistics.median(values)
-            goal = "" if not count else f"< {GOAL:g} {'ok' if median < GOAL else 'MISSED'}"
-            told = f"{count} viewers, {what} ({total:,})"
-            print(f"  {told:62} {median:6.2f}   {min(values):.2f} … {max(values):.2f}   {goal}", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+            yield Figure(f"  share of a core with {count} viewers", "%", GOAL if count else None, tuple(values))

@@ -8,6 +8,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pytest
 
 from lab.waiting import eventually
@@ -85,6 +86,24 @@ def test_native_and_generic_are_what_they_say(kernel: RealKernel, wire: None) ->
         assert shown[0]["xdp"]["prog"]["id"] == attached.program_id
         assert shown[0]["xdp"]["mode"] == {AttachMode.NATIVE: 1, AttachMode.GENERIC: 2}[mode]
         kernel.detach("xf1")
+
+
+def test_an_address_is_in_the_same_bucket_on_every_interface(kernel: RealKernel, wire: None) -> None:
+    """So that talkers of several interfaces are summed bucket by bucket."""
+    for name in ("xf0", "xf1"):
+        kernel.attach(name, AttachMode.NATIVE)
+    sources = [f"198.51.100.{number}" for number in range(64)]
+    for name in ("xf0", "xf1"):
+        with Sender(name) as sender:
+            sender.send(map(frame, sources))
+    places = []
+    for name in ("xf0", "xf1"):
+        table = eventually(lambda name=name: (t := kernel.read_talkers(name)).tenure.sum() >= 64 and t, "all are seen")
+        _, buckets, ways = table.shape
+        found = np.flatnonzero(table.tenure)
+        places.append(dict(zip(table.address[1, found].tolist(), (found // ways % buckets).tolist(), strict=True)))
+    assert len(places[0]) == 64
+    assert places[0] == places[1]
 
 
 def test_auto_is_native_where_that_works(kernel: RealKernel, wire: None) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,21 +78,29 @@ def test_one_row_per_address_with_the_sum_of_its_slots(one, other, holes, togeth
         assert details.sources[i] == (1 if together else seen_on[0] + 2 * seen_on[1])
 
 
-def test_addresses_of_a_large_table_meet_over_buckets_and_cpus():
+def large_table(random: np.random.Generator, seed: int, shift: int) -> TalkerTable:
+    """An address is in the bucket of its hundreds, or `shift` further."""
     cpus, buckets = 3, 64
-    table = TalkerTable.blank((cpus, buckets, WAYS), wall)
-    random = np.random.default_rng(5)
-    bucket = np.arange(cpus * buckets * WAYS) // WAYS % buckets
+    table = TalkerTable.blank((cpus, buckets, WAYS), wall, seed=seed)
+    bucket = (np.arange(cpus * buckets * WAYS) // WAYS - shift) % buckets
     # few enough for a bucket to hold the same one on several CPUs, and more than once an empty slot
     table.address[0], table.address[1] = 0, bucket * 100 + random.integers(0, 6, len(bucket))
     table.tenure[:] = random.integers(0, 2, len(bucket))
-    for column in table.counts:
+    for column in (*table.counts, table.since, table.last_seen):
         column[:] = table.tenure
+    return table
+
+
+@pytest.mark.parametrize("seeds", [(1,), (1, 1), (1, 2), (0, 0)], ids=["one", "alike", "others", "unknown"])
+def test_addresses_of_large_tables_meet_over_buckets_cpus_and_interfaces(seeds: tuple[int, ...]):
+    random = np.random.default_rng(5)
+    tables = [large_table(random, seed, 0 if seeds == (1, 1) else number) for number, seed in enumerate(seeds)]
     expected: dict[int, int] = defaultdict(int)
-    for low, tenure in zip(table.address[1].tolist(), table.tenure.tolist(), strict=True):
-        if tenure:
-            expected[low] += 1
-    details = everything(stats.Talkers([table], [no_deltas(table)]))
+    for table in tables:
+        for low, tenure in zip(table.address[1].tolist(), table.tenure.tolist(), strict=True):
+            if tenure:
+                expected[low] += 1
+    details = everything(stats.Talkers(tables, [no_deltas(table) for table in tables]))
     found = [int(np.frombuffer(address.packed[8:], np.uint64)[0]) for address in details.addresses]
     assert dict(zip(found, details.counts[:, 0].tolist(), strict=True)) == expected
     assert len(set(found)) == len(found)

@@ -45,20 +45,20 @@ class InterfaceMaps:
     @classmethod
     def create(cls, specs: list[MapSpec], cpus: int) -> InterfaceMaps:
         made = cls({spec.name: Map.create(spec) for spec in specs})
-        made._fill_in(specs, cpus)
+        made._fill_in(specs, cpus, None)
         return made
 
-    def _fill_in(self, specs: list[MapSpec], cpus: int) -> None:
+    def _fill_in(self, specs: list[MapSpec], cpus: int, seed: int | None) -> None:
         config = self.config
         if not config["epoch"]:
             config["epoch"] = 1
-            config["seed"] = secrets.randbits(64)
+            config["seed"] = secrets.randbits(64) if seed is None else seed
         config["buckets"] = next(spec.entries for spec in specs if spec.name == "talkers") // cpus
 
     @classmethod
-    def open(cls, directories: list[Path], specs: list[MapSpec], cpus: int) -> InterfaceMaps:
+    def open(cls, directories: list[Path], specs: list[MapSpec], cpus: int, seed: int | None) -> InterfaceMaps:
         """Pinned maps of the first directory that has them; what none has is created afresh, and all are pinned in
-        the first directory."""
+        the first directory. `seed`: of other interfaces, to take over where there is none yet."""
         home, names = directories[0], pin_names(specs)
         home.mkdir(parents=True, exist_ok=True)
         maps: dict[str, Map] = {}
@@ -69,7 +69,7 @@ class InterfaceMaps:
             if found is None or found.parent != home:
                 libbpf.pin(maps[spec.name].fd, home / names[spec.name])
         opened = cls(maps)
-        opened._fill_in(specs, cpus)
+        opened._fill_in(specs, cpus, seed)
         return opened
 
     def close(self) -> None:
@@ -82,6 +82,11 @@ class InterfaceMaps:
     @property
     def config(self) -> Any:
         return self.maps["config"].view[0]
+
+    @property
+    def seed(self) -> int:
+        """By which addresses come into buckets of the talkers."""
+        return int(self.config["seed"])
 
     # counters
 
@@ -123,7 +128,7 @@ class InterfaceMaps:
         if not epoch:
             raise NotFound("the interface was detached a moment ago")
         with self.maps["talkers"].mapped() as table:
-            return copy_talkers(table, len(table) // buckets, epoch, clock.wall_times)
+            return copy_talkers(table, len(table) // buckets, epoch, clock.wall_times, self.seed)
 
     def reset_talkers(self) -> None:
         epoch = int(self.config["epoch"])

@@ -41,7 +41,8 @@ class Instances:
         with self._lock:
             if name not in self._on:
                 homes = [self._pins.interface(path, name) for path in (self.tables, *old)]
-                maps = InterfaceMaps.open(homes, self._specs, self._cpus)
+                seed = next((other.maps.seed for other in self._on.values()), None)
+                maps = InterfaceMaps.open(homes, self._specs, self._cpus, seed)
                 if name not in self.names:
                     self.names.append(name)
                 self._on[name] = Instance(name, self._pins, homes[0], maps)

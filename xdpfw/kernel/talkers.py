@@ -17,11 +17,12 @@ _TORN_RETRIES = 3
 _COUNTED = {name: np.uint64((1 << bits) - 1) for name, bits in COUNT_BITS.items()}
 
 
-def copy_talkers(buckets: View, cpus: int, epoch: int, wall: Wall) -> TalkerTable:
-    """`buckets`: (n,) BUCKET. A slot that changed hands while it was copied is read again, and at last left out. Its
-    whole bucket is read again, because what a talker counted may have moved to another slot there."""
+def copy_talkers(buckets: View, cpus: int, epoch: int, wall: Wall, seed: int = 0) -> TalkerTable:
+    """`buckets`: (n,) BUCKET, into which addresses come by `seed`. A slot that changed hands while it was copied is
+    read again, and at last left out. Its whole bucket is read again, because what a talker counted may have moved to
+    another slot there."""
     live = buckets["way"].reshape(-1)
-    table = TalkerTable.blank((cpus, len(buckets) // cpus, _SLOTS), wall, spilled=1)
+    table = TalkerTable.blank((cpus, len(buckets) // cpus, _SLOTS), wall, spilled=1, seed=seed)
     torn = [_copy(table, live, slice(begin, begin + _CHUNK), epoch) for begin in range(0, len(live), _CHUNK)]
     for _ in range(_TORN_RETRIES):
         again = np.unique(np.concatenate([np.empty(0, np.intp), *torn]) // _SLOTS) * _SLOTS

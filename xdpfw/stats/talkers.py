@@ -62,7 +62,7 @@ class Grouping:
         if like and np.array_equal(like.tenure, tenure) and np.array_equal(like.address, address):
             return cls(address, tenure, like.order, like.starts)
         digests = _digests(address[0], address[1])
-        order = _bucketwise(digests, tables[0].shape) if len(tables) == 1 else _sorting(digests)
+        order = _bucketwise(digests, [table.shape for table in tables]) if _alike(tables) else _sorting(digests)
         occupied = tenure[order] != 0
         if not occupied.all():
             order = order[occupied]
@@ -104,11 +104,15 @@ class Talkers:
         among those."""
         value = self._values(sort, of)
         if descending:
-            value = -value
-        return _first(among, [value.__getitem__, partial(self._half, 0), partial(self._half, 1)], limit)
+            np.negative(value, out=value)
+
+        def value_of(at: Indexes) -> npt.NDArray[np.int64]:
+            return value if len(at) == len(value) else value[at]  # all of them, in their order
+
+        return _first(among, [value_of, partial(self._half, 0), partial(self._half, 1)], limit)
 
     def _values(self, sort: str, of: str) -> npt.NDArray[np.int64]:
-        """Per talker, what it is ranked by."""
+        """Per talker, what it is ranked by: the caller's own array."""
         now = sort in ("bps", "pps", "share_now")
         parts: Sequence[Sequence[Counts]] = self._deltas if now else [table.counts for table in self._tables]
         if sort in ("share", "share_now"):
@@ -121,8 +125,7 @@ class Talkers:
         """Per talker, these columns of all its slots together."""
         slots = _joined([sum((part[column] for column in more), part[first]) for part in parts])[self._order]
         shared = len(self._starts) < len(slots)
-        summed: npt.NDArray[np.int64] = (np.add.reduceat(slots, self._starts) if shared else slots).astype(np.int64)
-        return summed
+        return (np.add.reduceat(slots, self._starts) if shared else slots).view(np.int64)
 
     def _half(self, half: int, at: Indexes) -> Counts:
         """Half of these talkers' addresses, as numbers."""
@@ -164,10 +167,20 @@ def _starts(numbers: Counts) -> Indexes:
     return np.flatnonzero(begins)
 
 
-def _bucketwise(digests: Counts, shape: tuple[int, int, int]) -> Indexes:
+def _alike(tables: Sequence[TalkerTable]) -> bool:
+    """Whether an address is in the same bucket of all of them."""
+    first = tables[0] if tables else None
+    if first is None or len(tables) == 1:
+        return first is not None
+    return bool(first.seed) and all((t.seed, t.shape[1:]) == (first.seed, first.shape[1:]) for t in tables)
+
+
+def _bucketwise(digests: Counts, shapes: Sequence[tuple[int, int, int]]) -> Indexes:
     """Indices that bring equal digests together, given that they are in the same bucket: many small sorts take a
     quarter of the time of a large one."""
-    cpus, buckets, ways = shape
+    _, buckets, ways = shapes[0]
+    cpus = sum(shape[0] for shape in shapes)
+    shape = (cpus, buckets, ways)
     slots = np.arange(len(digests)).reshape(shape).transpose(1, 0, 2).reshape(buckets, cpus * ways)
     within = np.argsort(digests.reshape(shape).transpose(1, 0, 2).reshape(slots.shape), axis=1)
     return np.take_along_axis(slots, within, 1).reshape(-1)
