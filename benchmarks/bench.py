@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import answers, control, memory, packets, plots
+from benchmarks import answers, control, live, memory, packets, plots
 from benchmarks.figures import Figure
 from benchmarks.service import Bench
 
@@ -26,6 +26,7 @@ def parts(count: int, repeat: int) -> dict[str, Part]:
     service = Bench(count, repeat)
     return {
         "packets": lambda: packets.measure(repeat),
+        "live": lambda: live.measure(repeat),
         **service.all(),
         "control": lambda: control.operations(repeat, count),
         "latency": lambda: control.latency(repeat, count),

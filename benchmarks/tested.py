@@ -30,6 +30,7 @@ from xdpfw.kernel.instance import InterfaceMaps
 from xdpfw.kernel.maps import ARRAY, INDEX, PROGRAM_MAPS, Map, MapSpec, interface_specs, possible_cpus
 from xdpfw.kernel.source import find_sources, inline
 from xdpfw.model.limits import Limits
+from xdpfw.model.policy import Policy
 from xdpfw.model.prefix import Family
 from xdpfw.policy.ops import InsertPrefixes, WriteLeaves
 
@@ -65,8 +66,8 @@ def undisturbed(cpu: int | None = None) -> Iterator[None]:
 class Site:
     """Tables with a policy in force (`block` drops); a context manager."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        self.limits = limits or Limits()
+    def __init__(self, limits: Limits | None = None, policy: Policy | None = None) -> None:
+        self.limits, self._policy = limits or Limits(), policy
         self._opened = ExitStack()
         self._next = 1
 
@@ -75,7 +76,7 @@ class Site:
             state = Path(tempfile.mkdtemp(prefix="xdpfw-bench-"))
             opened.callback(shutil.rmtree, state, ignore_errors=True)
             self.kernel = RealKernel(f"bench-{os.getpid()}-{state.name[-8:]}", state, self.limits)
-            plain.start(self.kernel)
+            plain.start(self.kernel, self._policy)
             opened.callback(self.kernel.stop, True)
             self._opened = opened.pop_all()
         return self
@@ -92,6 +93,10 @@ class Site:
             members = np.full(len(keys), plain.BLOCKED, np.uint32)
             writes = [WriteLeaves(generation, leaves, members) for generation in (0, 1)]
             self.kernel.execute([*writes, InsertPrefixes(listing.family, keys, leaves)], 2)
+
+    def decide(self, policy: Policy) -> None:
+        """By another policy from now on, which asks for no other program."""
+        self.kernel.execute([plain.policy(generation, policy) for generation in (0, 1)], 3)
 
     @contextmanager
     def program(self, *flags: str, lru: bool = False) -> Iterator[int]:

@@ -15,6 +15,16 @@ union address {
 	__u64 halves[2];
 };
 
+/* Stored as one: a processor waits when it is to load as one what was stored as two just before. */
+static __always_inline __u64 half_of(__be32 first, __be32 second)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return (__u64)second << 32 | first;
+#else
+	return (__u64)first << 32 | second;
+#endif
+}
+
 static __always_inline int same_address(const union address *a, const union address *b)
 {
 	return a->halves[0] == b->halves[0] && a->halves[1] == b->halves[1];

@@ -105,11 +105,16 @@ static __always_inline enum reason parse_ethernet(struct cursor *cursor, struct 
 	return REASON_DEFAULT;
 }
 
+static __always_inline void copy_ipv6(union address *address, const struct in6_addr *ipv6)
+{
+	address->halves[0] = half_of(ipv6->s6_addr32[0], ipv6->s6_addr32[1]);
+	address->halves[1] = half_of(ipv6->s6_addr32[2], ipv6->s6_addr32[3]);
+}
+
 static __always_inline void map_ipv4(union address *address, __be32 ipv4)
 {
 	address->halves[0] = 0;
-	address->words[2] = bpf_htonl(0xffff);
-	address->words[3] = ipv4;
+	address->halves[1] = half_of(bpf_htonl(0xffff), ipv4);
 }
 
 /* The fixed header, which may be quoted by an ICMP error: its lengths are those of the whole packet. */
@@ -240,8 +245,8 @@ static __always_inline enum reason parse_ipv6_header(struct cursor *cursor, stru
 	if (peek(cursor, header, sizeof(*header)) || header->version != 6)
 		return REASON_BAD_IPV6;
 	packet->version = 6;
-	__builtin_memcpy(&packet->source, &header->saddr, sizeof(packet->source));
-	__builtin_memcpy(&packet->destination, &header->daddr, sizeof(packet->destination));
+	copy_ipv6(&packet->source, &header->saddr);
+	copy_ipv6(&packet->destination, &header->daddr);
 	packet->protocol = header->nexthdr;
 	packet->hop_limit = header->hop_limit;
 	cursor->offset += sizeof(*header);

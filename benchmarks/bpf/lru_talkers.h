@@ -2,11 +2,15 @@
 /* Talkers in the kernel's LRU hash, in place of bpf/talkers.h: what the project's own table is compared with. */
 #pragma once
 
+#include "bits.h"
 #include "decide.h"
+#include "hash.h"
 #include "maps.h"
 #include "packet.h"
 
 #define NO_WAY 0xff
+
+#define barrier() asm volatile("" ::: "memory")
 
 struct lru_talker {
 	__u64 passed_packets;
@@ -18,19 +22,21 @@ struct lru_talker {
 
 BPF_TABLE("lru_percpu_hash", union address, struct lru_talker, lru_talkers, 1);
 
-static __always_inline struct talker_bucket *seek_talker(const struct packet *packet, __u32 cpu, __u32 *way)
+static __always_inline struct talker_bucket *seek_talker(struct scratch *frame, enum reason reason, __u32 cpu,
+							 __u64 *changes)
 {
-	*way = packet->version ? 0 : NO_WAY;
+	frame->seat.way = frame->packet.version ? 0 : NO_WAY;
 	return talkers.lookup(&cpu);
 }
 
-static __always_inline void count_talker(struct talker_bucket *bucket, __u32 way, const struct packet *packet,
-					 const struct decision *decision)
+static __always_inline void count_talker(struct talker_bucket *bucket, const struct scratch *frame, int leaf_found,
+					 __u64 changes)
 {
+	const struct packet *packet = &frame->packet;
 	union address source = packet->source;
 	struct lru_talker fresh = {}, *counts;
 
-	if (way == NO_WAY)
+	if (frame->seat.way == NO_WAY)
 		return;
 	counts = lru_talkers.lookup(&source);
 	if (!counts) {
@@ -40,7 +46,7 @@ static __always_inline void count_talker(struct talker_bucket *bucket, __u32 way
 	if (!counts)
 		return;
 	counts->last_seen = bpf_jiffies64();
-	if (decision->drop) {
+	if (frame->decision.drop) {
 		counts->dropped_packets++;
 		counts->dropped_bytes += packet->frame_length;
 	} else {
