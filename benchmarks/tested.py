@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from tests.packets import ethernet, ip, udp
 from xdpfw.kernel import libbpf
 from xdpfw.kernel.adapter import RealKernel
 from xdpfw.kernel.bpffs import ensure_mounted
-from xdpfw.kernel.compile import compile_source
+from xdpfw.kernel.compile import Program, compile_source
 from xdpfw.kernel.instance import InterfaceMaps
 from xdpfw.kernel.maps import ARRAY, INDEX, PROGRAM_MAPS, Map, MapSpec, interface_specs, possible_cpus
 from xdpfw.kernel.source import find_sources, inline
@@ -99,11 +100,19 @@ class Site:
         self.kernel.execute([plain.policy(generation, policy) for generation in (0, 1)], 3)
 
     @contextmanager
-    def program(self, *flags: str, lru: bool = False) -> Iterator[int]:
+    def tables(self) -> Iterator[InterfaceMaps]:
+        """Counters of an interface."""
+        own = InterfaceMaps.create(interface_specs(self.limits, possible_cpus()), possible_cpus())
+        try:
+            yield own
+        finally:
+            own.close()
+
+    @contextmanager
+    def program(self, *flags: str, lru: bool = False, own: InterfaceMaps | None = None) -> Iterator[int]:
         """The packet program on these tables, its counters its own. `lru`: with talkers in the kernel's LRU hash."""
         with ExitStack() as opened:
-            own = InterfaceMaps.create(interface_specs(self.limits, possible_cpus()), possible_cpus())
-            opened.callback(own.close)
+            own = own or opened.enter_context(self.tables())
             maps = {**self.kernel.descriptors(), **own.descriptors()}
             made = self.kernel.program
             compiled = made.compiled
@@ -113,10 +122,15 @@ class Site:
                     maps["lru_talkers"] = libbpf.map_create(LRU_PERCPU_HASH, "lru_talkers", 16, 40, LRU_TALKERS, 0)
                     opened.callback(os.close, maps["lru_talkers"])
                     names.append("lru_talkers")
-                compiled = compile_source(text, "xdp_filter", names, [*made.flags, *flags])
+                compiled = compiled_once(text, "xdp_filter", tuple(names), (*made.flags, *flags))
             fd, _ = libbpf.prog_load("xdp_filter", compiled.link(maps), frags=made.frags)
             opened.callback(os.close, fd)
             yield fd
+
+
+@cache
+def compiled_once(source: str, function: str, maps: tuple[str, ...], flags: tuple[str, ...]) -> Program:
+    return compile_source(source, function, maps, flags)
 
 
 def _with_lru_talkers() -> str:
@@ -177,13 +191,11 @@ class Course:
     """Runs programs on frames whose sources come out of a table, which has a power of two of them."""
 
     def __init__(self, addresses: Addresses, family: Family, lengths: npt.NDArray[np.uint32] | None = None) -> None:
-        self.family, self._flags = family, [f"-DFAMILY={family}", f"-DVARIANTS={len(addresses)}"]
+        flags = (f"-DFAMILY={family}", f"-DVARIANTS={len(addresses)}") + ("-DLENGTHS",) * (lengths is not None)
         self._variants = variants(addresses, family, lengths)
-        if lengths is not None:
-            self._flags.append("-DLENGTHS")
         self._turn = libbpf.map_create(PERCPU_ARRAY, "turn", 4, 8, 1, 0)
-        names = ["variants", "turn", "tested"]
-        self._before = compile_source(inline(SOURCES / "before.c"), "before", names, self._flags)
+        names = ("variants", "turn", "tested")
+        self._before = compiled_once(inline(SOURCES / "before.c"), "before", names, flags)
 
     @contextmanager
     def runner(self, program: int, *, frags: bool = True) -> Iterator[int]:
@@ -212,11 +224,13 @@ def variants(addresses: Addresses, family: Family, lengths: npt.NDArray[np.uint3
     return made
 
 
-def in_turns(runs: Mapping[str, int], family: Family, rounds: int, packets: int) -> dict[str, tuple[float, ...]]:
-    """ns per packet of each of these (see `Course.runner`), once per round."""
+def in_turns(
+    runs: Mapping[str, int], family: Family, rounds: int, packets: int, *, warm: bool = True
+) -> dict[str, tuple[float, ...]]:
+    """ns per packet of each of these (see `Course.runner`), once per round, after a round that is not counted."""
     found: dict[str, list[float]] = {name: [] for name in runs}
     with undisturbed():
-        for fd in runs.values():
+        for fd in runs.values() if warm else ():
             libbpf.test_run(fd, FRAME[family], packets)
         for _ in range(rounds):
             for name, fd in runs.items():

@@ -18,11 +18,10 @@ from types import TracebackType
 
 from benchmarks.flood import F_TEST_XDP_LIVE_FRAMES
 from benchmarks.mixes import Addresses, Listing
-from benchmarks.tested import PERCPU_ARRAY, SOURCES, undisturbed, variants
+from benchmarks.tested import PERCPU_ARRAY, SOURCES, compiled_once, undisturbed, variants
 from tests.packets import DESTINATIONS, ethernet, ip, udp
 from tests.wire import make_pair, private_namespace
 from xdpfw.kernel import libbpf
-from xdpfw.kernel.compile import compile_source
 from xdpfw.kernel.source import inline
 from xdpfw.model.prefix import Family
 
@@ -115,8 +114,9 @@ class Wire:
             self.run("nft", f"delete chain netdev {table} ingress")
 
     @contextmanager
-    def flood(self, addresses: Addresses, family: Family) -> Iterator[Flood]:
-        made = Flood(self, addresses, family)
+    def flood(self, addresses: Addresses, family: Family, packets: int = PACKETS) -> Iterator[Flood]:
+        """Of so many packets at a time."""
+        made = Flood(self, addresses, family, packets)
         try:
             yield made
         finally:
@@ -124,16 +124,16 @@ class Wire:
 
     def received(self, flood: Flood) -> Received:
         """What one flood cost."""
-        before = self._packets(), self._spent()
+        before = self.packets(), self._spent()
         with undisturbed(self._generator):
             began = time.perf_counter()
             flood.runner.run(flood.frame)
             took = time.perf_counter() - began
         time.sleep(0.005)  # the last ones are taken out of the ring
-        packets, spent = self._packets() - before[0], self._spent() - before[1]
+        packets, spent = self.packets() - before[0], self._spent() - before[1]
         return Received(spent / packets, packets / took / 1e6)
 
-    def _packets(self) -> int:
+    def packets(self) -> int:
         for line in Path("/proc/thread-self/net/dev").read_text().splitlines():
             name, _, counts = line.strip().partition(":")
             if name == self.receiver:
@@ -148,15 +148,15 @@ class Wire:
 class Flood:
     """Frames from sources out of a table, which has a power of two of them."""
 
-    def __init__(self, wire: Wire, addresses: Addresses, family: Family) -> None:
+    def __init__(self, wire: Wire, addresses: Addresses, family: Family, packets: int) -> None:
         self._variants = variants(addresses, family)
         self._turn = libbpf.map_create(PERCPU_ARRAY, "turn", 4, 8, 1, 0)
         index = socket.if_nametoindex(wire.sender)
-        flags = [f"-DFAMILY={family}", f"-DVARIANTS={len(addresses)}", f"-DINTERFACE={index}"]
-        made = compile_source(inline(SOURCES / "flood.c"), "flood", ["variants", "turn"], flags)
+        flags = f"-DFAMILY={family}", f"-DVARIANTS={len(addresses)}", f"-DINTERFACE={index}"
+        made = compiled_once(inline(SOURCES / "flood.c"), "flood", ("variants", "turn"), flags)
         maps = {"variants": self._variants.fd, "turn": self._turn}
         self._program, _ = libbpf.prog_load("flood", made.link(maps))
-        self.runner = libbpf.TestRunner(self._program, PACKETS, F_TEST_XDP_LIVE_FRAMES)
+        self.runner = libbpf.TestRunner(self._program, packets, F_TEST_XDP_LIVE_FRAMES)
         self.frame = _frame(wire, family)
 
     def close(self) -> None:
