@@ -39,8 +39,8 @@ class Drift:
 
     def noticed(self, found: Sequence[str]) -> None:
         """Until `settled`, it is a reason not to be ready."""
-        if tuple(found) != self.problems:
-            log.error("the kernel does not hold what it should: %s", "; ".join(found))
+        if new := [told for told in found if told not in self.problems]:
+            log.error("the kernel does not hold what it should: %s", "; ".join(new))
         self.problems = tuple(found)
 
     def settled(self, left: Sequence[str] = ()) -> None:

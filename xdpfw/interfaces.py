@@ -46,6 +46,10 @@ class Interfaces:
         found = self._kernel.attachments()
         self.attached = {attachment.name: attachment for attachment in found if not attachment.closed}
         self.closed = frozenset(attachment.name for attachment in found if attachment.closed)
+        gone = (self.desired.keys() & before.keys()) - self.attached.keys()
+        if gone and not self.held:
+            links = {link.name: link.index for link in self._kernel.interfaces()}
+            self._taken_off |= {name for name in gone if links.get(name) == before[name].index}
         return {n for n in before.keys() | self.attached.keys() if before.get(n) != self.attached.get(n)}
 
     def reconcile(self) -> set[str]:
@@ -53,12 +57,8 @@ class Interfaces:
 
         Failures are kept in `errors`, shown as the interface's state, and tried again at the next call.
         """
-        before_it = self.attached
         changed = self.refresh()
-        links = {link.name: link.index for link in self._kernel.interfaces()}
-        present = links.keys()
-        wanted = () if self.held else self.desired.keys() & before_it.keys() - self.attached.keys()
-        self._taken_off |= {name for name in wanted if links.get(name) == before_it[name].index}
+        present = {link.name for link in self._kernel.interfaces()}
         for name, mode in self.desired.items() if not self.held else ():
             if name not in self.attached and name in present:
                 changed |= self._try_attach(name, mode)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -103,6 +103,9 @@ class RealKernel:
     def _use(self, tables: Tables) -> None:
         self.tables, self.applier = tables, Applier(tables, self.clock, self._grace.wait, self._instances)
         self._instances.begin(tables.path, self.clock.hz)
+        self._verifier = Verifier(
+            tables, self.applier, self._instances, self.clock, self._outdated, self._bring_program
+        )
 
     def _create_tables(self) -> Tables:
         number = max(self._pins.tables(), default=0) + 1
@@ -122,13 +125,17 @@ class RealKernel:
         """In place, on every interface where something else is running."""
         if self._learns:
             self._learner.run(self.program, self._links())
+        for instance, running in self._outdated(old):
+            self._bring_program(instance, running)
+        if not self._learns:
+            self._learner.end(self._pins.linked())
+
+    def _outdated(self, old: Sequence[Path] = ()) -> Iterator[tuple[Instance, int]]:
         for name in self._pins.linked():
             instance = self._instances.open(name, old)
             state = instance.link_state()
             if state and state[1] and not instance.is_current(self.program, state[0], self._flows):
-                self._bring_program(instance, state[0])
-        if not self._learns:
-            self._learner.end(self._pins.linked())
+                yield instance, state[0]
 
     @property
     def _learns(self) -> bool:
@@ -190,9 +197,8 @@ class RealKernel:
         self.applier.execute(ops, revision)
 
     def verify(self, expected: Expected, *, mend: bool = False, quick: bool = False) -> list[Deviation]:
-        verifier = Verifier(self.tables, self.applier, self._instances, self.clock)
-        parts = [verifier.small] if quick else [verifier.small, verifier.large]
-        return outcome((finding for part in parts for finding in part(expected)), mend=mend)
+        tables = self._verifier.quick(expected) if quick else self._verifier.whole(expected)
+        return outcome(tables, mend=mend)
 
     @property
     def bans(self) -> BanTable:

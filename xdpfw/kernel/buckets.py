@@ -57,7 +57,7 @@ class Buckets:
     """`count` keys are held. One writer."""
 
     def __init__(self, pages: Pages, line: Line, seeds: Any) -> None:
-        self._pages, self._line, self._hash = pages, line, Hash(seeds)
+        self.pages, self._line, self._hash = pages, line, Hash(seeds)
         self._every = np.uint8((1 << line.ways) - 1)
         self._first, self._size = self._find()
         self.recount()
@@ -66,10 +66,10 @@ class Buckets:
     def _find(self) -> tuple[int, int]:
         """The first page's number, and how many there are. After a kill there may be two banks, alike as far as packets
         read both: the one that the last slot leads to stays."""
-        numbers = self._pages.numbers()
+        numbers = self.pages.numbers()
         banks = [[n for n in numbers if n // SLOTS == bank] for bank in (0, 1)]
-        current = next((bank for bank in banks if bank and self._pages.leads_to(SLOTS - 1, bank[-1])), [])
-        self._pages.drop([n for n in numbers if n not in current])
+        current = next((bank for bank in banks if bank and self.pages.leads_to(SLOTS - 1, bank[-1])), [])
+        self.pages.drop([n for n in numbers if n not in current])
         if not current:
             return 0, 0
         if len(current) < len(numbers):
@@ -77,10 +77,14 @@ class Buckets:
         return current[0], len(current)
 
     def _lead(self, first: int, size: int) -> None:
-        self._pages.lead(range(SLOTS), [first + slot * size // SLOTS for slot in range(SLOTS)])
+        self.pages.lead(range(SLOTS), [first + slot * size // SLOTS for slot in range(SLOTS)])
+
+    def leads(self) -> dict[int, int]:
+        """Slots, and the page that each should lead to."""
+        return {slot: self._first + slot * self._size // SLOTS for slot in range(SLOTS) if self._size}
 
     def _views(self) -> Iterator[View]:
-        return (self._pages.view([self._first + page]) for page in range(self._size))
+        return (self.pages.view([self._first + page]) for page in range(self._size))
 
     # keys
 
@@ -188,14 +192,14 @@ class Buckets:
         rank[used] = np.arange(len(used)) * LINES
         first = rank[pages] + _home(hashes)
         order = _order(first)
-        return self._pages.view((self._first + used).tolist()), order, first[order]
+        return self.pages.view((self._first + used).tolist()), order, first[order]
 
     def _pages_of(self, hashes: Words) -> Index:
         """The page of the slot of each."""
         return (hashes >> np.uint64(56)).astype(np.int64) * self._size // SLOTS
 
     def release(self) -> None:
-        self._pages.release()
+        self.pages.release()
 
     # sizes
 
@@ -221,26 +225,26 @@ class Buckets:
         """Anew, beside the pages that packets read. False when there is no memory for it."""
         first, was_first, was_size = 0 if self._first else SLOTS, self._first, self._size
         try:
-            self._pages.add(range(first, first + size))
+            self.pages.add(range(first, first + size))
         except MapFull:
             return False
         self._first, self._size = first, size
         fill(was_first, was_size)
         self._lead(first, size)
-        self._pages.drop(range(was_first, was_first + was_size))
+        self.pages.drop(range(was_first, was_first + was_size))
         return True
 
     def _split(self, was_first: int, was_size: int) -> None:
         """From fewer pages: everything stays in its line and way."""
         share = self._size // was_size if was_size else 0
         for old in range(was_size):
-            page = self._pages.view([was_first + old])
+            page = self.pages.view([was_first + old])
             line, way = self._line.places(page)
             slots, leaves = self._line.keys(page, line, way)
             hashes, at = self._hash.of(slots), _ALL[line]
             pages = self._pages_of(hashes)
             for number in range(old * share, (old + 1) * share):
-                here, new = np.flatnonzero(pages == number), self._pages.view([self._first + number])
+                here, new = np.flatnonzero(pages == number), self.pages.view([self._first + number])
                 self._line.fill(new, at[here], way[here], slots[here], leaves[here])
                 self._mark_ways(new, _home(hashes[here]), at[here])
                 if self._lost:  # nobody knows which keys: where look-ups came to the end, they still do
@@ -256,11 +260,11 @@ class Buckets:
         """From more pages."""
         self.count = 0
         for old in range(was_size):
-            page = self._pages.view([was_first + old])
+            page = self.pages.view([was_first + old])
             slots, leaves = self._line.keys(page, *self._line.places(page))
             self._lost |= bool(len(self._update(slots, exactly(leaves))[2]))
             full = (self._full_groups(page)[:, None] + _ALL[:NEAR]).reshape(-1)
-            self._line.mark(self._pages.view([self._first + old * self._size // was_size]), full)
+            self._line.mark(self.pages.view([self._first + old * self._size // was_size]), full)
 
     def _full_groups(self, page: View) -> Lines:
         """First lines of groups that a look-up may come to the end of."""

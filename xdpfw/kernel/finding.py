@@ -20,5 +20,9 @@ class Finding:
     tell: Callable[[int], str]
     mend: Callable[[], None]
 
+    @classmethod
+    def one(cls, table: str, told: str, mend: Callable[[], None] = lambda: None) -> Finding:
+        return cls(table, 1, lambda _: told, mend)
+
     def told(self) -> Deviation:
         return Deviation(self.table, self.places, tuple(self.tell(at) for at in range(min(self.places, SHOWN))))

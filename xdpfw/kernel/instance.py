@@ -184,6 +184,9 @@ class Instance:
         """Where each of its maps is pinned."""
         return {name: self._home / pin for name, pin in pin_names([m.spec for m in self.maps.maps.values()]).items()}
 
+    def pinned(self) -> dict[Path, int]:
+        return {pin: self.maps.maps[name].fd for name, pin in self.pins().items()}
+
     # link
 
     def link_state(self) -> tuple[int, int] | None:

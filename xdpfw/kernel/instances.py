@@ -72,6 +72,11 @@ class Instances:
     def _write_vector(self, name: str, generation: int, rules: RuleTables) -> None:
         self._on[name].maps.write_vector(generation, rules.interfaces.get(name, rules.elsewhere))
 
+    def pinned(self) -> dict[Path, int]:
+        """Where the maps of all of them are pinned, and their descriptors."""
+        with self._lock:
+            return {pin: fd for instance in self._on.values() for pin, fd in instance.pinned().items()}
+
     def astray(self, generation: int, rules: RuleTables) -> list[str]:
         """Interfaces whose vector is not the one that these rules say."""
         with self._lock:

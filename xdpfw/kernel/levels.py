@@ -102,7 +102,7 @@ class Flats:
     """The page for a /8 in which nothing is left."""
 
     def __init__(self, pages: Pages, gate: Gate4) -> None:
-        self._pages, self._gate = pages, gate
+        self.pages, self._gate = pages, gate
         self._there = np.zeros(SLOTS, np.bool_)
         for number in pages.numbers():
             if number < SLOTS and pages.leads_to(number, number):
@@ -115,10 +115,14 @@ class Flats:
 
     def held(self) -> Iterator[Held]:
         for page in np.flatnonzero(self._there).tolist():
-            leaves = self._pages.view([page]).view(np.uint32).reshape(-1)
+            leaves = self.pages.view([page]).view(np.uint32).reshape(-1)
             cells = np.flatnonzero(leaves)
             high = np.uint64(page << 24) + (cells.astype(np.uint64) << np.uint64(8))
             yield (high, np.zeros(len(cells), np.uint64)), np.full(len(cells), 24), leaves[cells]
+
+    def leads(self) -> dict[int, int]:
+        """Slots, and the page that each should lead to."""
+        return {page: page for page in np.flatnonzero(self._there).tolist()}
 
     def leaves_of(self, cells: Index) -> Ids:
         leaves = np.zeros(len(cells), np.uint32)
@@ -131,8 +135,8 @@ class Flats:
         used = np.bincount(_cells(at) >> 16, minlength=SLOTS) > 0
         absent = np.flatnonzero(used & ~self._there).tolist()
         if absent:
-            self._pages.add(absent)
-            self._pages.lead(absent, absent)
+            self.pages.add(absent)
+            self.pages.lead(absent, absent)
             self._there[absent] = True
 
     def update(self, at: Addresses, length: int, choose: Choose, *, again: bool = False) -> None:
@@ -158,7 +162,7 @@ class Flats:
         used = np.flatnonzero(np.bincount(pages, minlength=SLOTS))
         rank = np.zeros(SLOTS, np.int64)
         rank[used] = np.arange(len(used)) << 16
-        held: Ids = self._pages.view(used.tolist()).view(np.uint32).reshape(-1)
+        held: Ids = self.pages.view(used.tolist()).view(np.uint32).reshape(-1)
         return held, rank[pages] + (cells & 0xFFFF)
 
     def _close(self, cells: Index) -> None:
@@ -168,17 +172,17 @@ class Flats:
 
     def shrink(self) -> None:
         """Give back pages with nothing in them."""
-        empty = [page for page in np.flatnonzero(self._there).tolist() if not self._pages.view([page]).any()]
+        empty = [page for page in np.flatnonzero(self._there).tolist() if not self.pages.view([page]).any()]
         if not empty:
             return
-        if self.EMPTY not in self._pages.numbers():
-            self._pages.add([self.EMPTY])
-        self._pages.lead(empty, [self.EMPTY] * len(empty))
-        self._pages.drop(empty)
+        if self.EMPTY not in self.pages.numbers():
+            self.pages.add([self.EMPTY])
+        self.pages.lead(empty, [self.EMPTY] * len(empty))
+        self.pages.drop(empty)
         self._there[empty] = False
 
     def release(self) -> None:
-        self._pages.release()
+        self.pages.release()
 
 
 STATES4 = ((32, HOSTS), (28, DEEP))

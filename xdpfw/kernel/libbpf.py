@@ -318,6 +318,10 @@ def map_id(fd: int) -> int:
     return int(_info(fd, records.MapInfo()).id)
 
 
+def map_by_id(number: int) -> int:
+    return _call("opening a map", "bpf_map_get_fd_by_id", ct.c_uint32(number))
+
+
 @dataclass(frozen=True, slots=True)
 class ProgramInfo:
     """`verified`: how many instructions the verifier went through (0 before Linux 5.16); `instructions` of the program,

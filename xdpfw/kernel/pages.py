@@ -27,6 +27,7 @@ class Pages:
 
     def __init__(self, outer: Map, home: Path) -> None:
         self._outer, self._home = outer, home
+        self.table = outer.spec.name
         self._mapped: dict[tuple[int, ...], View] = {}
 
     def numbers(self) -> list[int]:
@@ -88,10 +89,34 @@ class Pages:
             raise error
 
     def leads_to(self, slot: int, number: int) -> bool:
-        fd, value = libbpf.get(self._home / str(number)), libbpf.u32(0)
+        return self.id_in(slot) == self.id_of(number)
+
+    def id_of(self, number: int) -> int | None:
+        """The kernel's id of a page, None where it is not pinned."""
         try:
-            found = libbpf.map_lookup(self._outer.fd, libbpf.u32(slot), value)
-            return found and int(value[0]) == libbpf.map_id(fd)
+            fd = libbpf.get(self._home / str(number))
+        except libbpf.Refused:
+            return None
+        try:
+            return libbpf.map_id(fd)
+        finally:
+            os.close(fd)
+
+    def id_in(self, slot: int) -> int:
+        """The kernel's id of the page that a slot leads to, 0 for none."""
+        value = libbpf.u32(0)
+        return int(value[0]) if libbpf.map_lookup(self._outer.fd, libbpf.u32(slot), value) else 0
+
+    def pin_again(self, number: int, slot: int) -> None:
+        """A page whose pin is gone, and to which this slot leads; an empty one if it does not."""
+        found = self.id_in(slot)
+        if not found:
+            self.add([number])
+            return
+        fd = libbpf.map_by_id(found)
+        try:
+            self._home.mkdir(parents=True, exist_ok=True)
+            libbpf.pin(fd, self._home / str(number))
         finally:
             os.close(fd)
 

@@ -62,6 +62,11 @@ class Step:
 
 
 class Grown(Protocol):
+    pages: Pages
+
+    def leads(self) -> dict[int, int]:
+        """Slots of its map of pages, and the page that each should lead to."""
+
     def shrink(self) -> None:
         """Give back what is not needed any more."""
 
@@ -95,7 +100,7 @@ class Tiers:
         holders: list[Holder],
         narrow: Callable[[], None] = lambda: None,
     ) -> None:
-        self._family, self.steps, self._grown, self._trie, self._narrow = family, steps, grown, trie, narrow
+        self._family, self.steps, self.grown, self._trie, self._narrow = family, steps, grown, trie, narrow
         self.gates, self.holders = gates, holders
         self._lengths, self._covers = lengths, covers
         self._counts = np.zeros(HOST_LENGTH[family] + 1, np.int64)
@@ -135,7 +140,7 @@ class Tiers:
             if not more:
                 self._narrow()
             if len(keys) > MANY:
-                for table in self._grown:
+                for table in self.grown:
                     table.shrink()
 
     @contextmanager
@@ -143,7 +148,7 @@ class Tiers:
         try:
             yield
         finally:
-            for table in self._grown:
+            for table in self.grown:
                 table.release()
 
     def _by_step(self, lengths: npt.NDArray[np.uint8]) -> Iterator[tuple[Step, Index]]:

@@ -9,19 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from xdpfw.kernel import layouts, libbpf, verify_prefixes, verify_tiers
+from xdpfw.kernel import closed, layouts, libbpf, verify_pins, verify_prefixes, verify_tiers
 from xdpfw.kernel.apply import Applier
 from xdpfw.kernel.ban_maps import ban_places
 from xdpfw.kernel.clock import KernelClock
 from xdpfw.kernel.finding import Finding
+from xdpfw.kernel.gauges import Gauges
+from xdpfw.kernel.instance import Instance
 from xdpfw.kernel.instances import Instances
 from xdpfw.kernel.maps import Map, View, leaf_shards, limiter_sets
 from xdpfw.kernel.rule_maps import literal_records, policy_record, row_records, value_records, vector_records
 from xdpfw.kernel.tables import Tables
+from xdpfw.kernel.tiers import Grown
 from xdpfw.kernel.verify_tiers import Universe
 from xdpfw.model.deviation import Deviation
 from xdpfw.model.policy import MAX_ROWS, MAX_SLOTS
@@ -43,23 +47,68 @@ DIMENSIONS = (
 
 
 class Verifier:
-    def __init__(self, tables: Tables, applier: Applier, instances: Instances, clock: KernelClock) -> None:
-        self._tables, self._applier, self._instances, self._clock = tables, applier, instances, clock
+    """`outdated` tells the interfaces on which something else runs than should (a program's id), `bring` mends it."""
 
-    def small(self, expected: Expected) -> Iterator[Finding]:
-        """Everything but prefixes and what follows from them: some milliseconds."""
+    def __init__(
+        self,
+        tables: Tables,
+        applier: Applier,
+        instances: Instances,
+        clock: KernelClock,
+        outdated: Callable[[], Iterable[tuple[Instance, int]]],
+        bring: Callable[[Instance, int], None],
+    ) -> None:
+        self._tables, self._applier, self._instances, self._clock = tables, applier, instances, clock
+        self._outdated, self._bring = outdated, bring
+        self._gauges = Gauges(tables.maps)
+
+    def quick(self, expected: Expected) -> Iterator[Finding]:
+        """Everything but prefixes, of which only the number is looked at: some milliseconds."""
+        yield from self._small(expected)
+        yield from self._gauges.findings(self._applier.fill)
+
+    def whole(self, expected: Expected) -> Iterator[Finding]:
+        found = 0
+        for part in (self._small, self._large):
+            for finding in part(expected):
+                found += 1
+                yield finding
+            if any(verify_pins.lost(grown.pages, grown.leads()) for grown in self._grown):
+                return  # there is no looking into them
+        if not found:
+            self._gauges.set(self._applier.fill)
+
+    def _small(self, expected: Expected) -> Iterator[Finding]:
+        yield from self._programs()
+        yield from verify_pins.findings(self._pinned())
+        for grown in self._grown:
+            yield from verify_pins.page_findings(grown.pages, grown.leads())
         yield from self._control(expected)
         yield from self._memberships(expected.memberships)
         yield from self._policy(expected)
         yield from self._leaves(expected)
 
-    def large(self, expected: Expected) -> Iterator[Finding]:
-        """Prefixes, and what follows from them."""
+    def _large(self, expected: Expected) -> Iterator[Finding]:
         for family in FAMILIES:
             universe = Universe.of(family, expected.keys[family], expected.leaves[family], self._tables.ids)
             yield from verify_prefixes.findings(self._tables, self._applier, universe)
             yield from verify_tiers.findings(self._applier.tiers[family], universe)
         yield from verify_prefixes.strangers(self._tables, expected)
+
+    def _programs(self) -> Iterator[Finding]:
+        for instance, running in self._outdated():
+            if not closed.is_stand_in(running):
+                told = f"what runs on {instance.name} is not what was loaded, or its pin is gone"
+                yield Finding.one("program", told, partial(self._bring, instance, running))
+
+    @property
+    def _grown(self) -> list[Grown]:
+        return [grown for tiers in self._applier.tiers.values() for grown in tiers.grown]
+
+    def _pinned(self) -> dict[Path, int]:
+        tables = self._tables
+        pinned = {tables.path / name: opened.fd for name, opened in tables.maps.items()}
+        return pinned | self._instances.pinned()
 
     # small tables
 

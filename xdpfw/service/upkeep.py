@@ -24,7 +24,7 @@ EXPIRE_EVERY = 0.25
 BANS_EVERY = 1.0
 SETTLE_EVERY = 1.0
 NOTE_EVERY = 1.0
-DRIFT_EVERY = 4.0
+DRIFT_EVERY = 2.0
 RECONCILE_EVERY = 5.0
 """Also without any news from the kernel: an attach that failed is tried again."""
 

@@ -60,7 +60,8 @@ class VerifyUseCases(Changes):
         self.drift.noticed([str(each) for each in found])
         async with self.writer.lock:
             try:
-                await self.writer.call(self._verify_now, mend=True)
+                found = await self.writer.call(self._verify_now, mend=True) or found
+                self.drift.noticed([str(each) for each in found])
                 left = await self.writer.call(self._verify_now)
             except XdpfwError as error:
                 self.drift.noticed([*self.drift.problems, error.detail])
