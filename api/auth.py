@@ -101,7 +101,7 @@ class Tokens:
 
     def get(self, id: str) -> TokenRecord:
         if id not in self._records:
-            raise NotFound(f"there is no token {id!r}")
+            raise NotFound(f"there is no token with the id {id!r}; xdpfw token list shows those there are")
         return self._records[id]
 
     def revoke(self, id: str, audit: Sequence[AuditRecord] = ()) -> None:

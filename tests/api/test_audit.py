@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 import pytest
@@ -88,6 +89,24 @@ def test_a_refused_write_is_there_with_the_reason(
     assert (record["outcome"], record["status"], record["revision"]) == ("refused", status, 0)
     assert why in record["detail"] and record["author"]["path"] == f"/{path}"
     assert record["differences"] == []
+
+
+def test_no_write_is_left_out(fake: Api) -> None:
+    """Whatever the document tells of: refused for the role, and for a parameter that is not there."""
+    secret = ok(fake.client.post("tokens", json={"name": "n", "role": "read"})).json()["secret"]
+    before, expected = trail(fake), []
+    with fake.tcp(secret) as reader:
+        for path, operations in fake.get("openapi.json")["paths"].items():
+            about = re.sub(r"\{\w+\}", "x", path).removeprefix("/api/v1/")
+            for method in sorted(operations.keys() - {"get"}):
+                if about in ("explain", "replay"):
+                    continue
+                problem(reader.request(method, about), 403)
+                problem(fake.client.request(method, f"{about}?nothing=1"), 422)
+                expected += [(method.upper(), f"/{about}", status) for status in (403, 422)]
+    found = trail(fake, limit=1000)[: -len(before)]
+    assert len(expected) > 30
+    assert [(each["author"]["method"], each["author"]["path"], each["status"]) for each in found[::-1]] == expected
 
 
 def test_what_changes_nothing_is_told_apart_and_what_is_no_write_is_not_there(api: Api) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hmac
 import ipaddress
 import logging
 import os
@@ -12,10 +13,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
+from api import auth
 from api.app import create_app
 from api.auth import Role, Tokens, Trust
 from api.failures import BURST
@@ -193,6 +197,18 @@ def test_the_secret_is_shown_once_and_kept_as_a_hash(api: Api) -> None:
     assert secret.split("_", 2)[2] not in repr(record)
     # a daemon that starts anew knows it
     assert Tokens(api.store).identify(secret, LOOPBACK).role is Role.READ
+
+
+def test_secrets_are_compared_in_constant_time_also_for_ids_that_are_unknown(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compare = Mock(side_effect=hmac.compare_digest)
+    monkeypatch.setattr(auth, "hmac", SimpleNamespace(compare_digest=compare))
+    secret = ok(api.client.post("tokens", json={"name": "n", "role": "read"})).json()["secret"]
+    for token, status in ((secret, 200), (secret[:-1] + "~", 401), ("xdpfw_00000000_x", 401), ("x", 401)):
+        with api.tcp(token) as client:
+            assert client.get("status").status_code == status
+    assert [len(each) for call in compare.call_args_list for each in call.args] == [32] * 8
 
 
 def test_a_revoked_token_is_refused_on_an_open_connection(api: Api) -> None:
