@@ -146,6 +146,7 @@ def test_what_nobody_read_in_time_is_counted_as_lost(watched: Watched) -> None:
     assert (np.diff(batch.rows["time"].astype(np.int64)) >= 0).all()
 
 
+@pytest.mark.alone
 def test_the_cost_of_an_event_in_many(watched: Watched) -> None:
     without = watched.bench.nanoseconds(UDP)
     watched.wish(sample=True)

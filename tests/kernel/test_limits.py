@@ -67,6 +67,7 @@ def test_a_bucket_fills_again(limited: Limited) -> None:
     assert before.dropped, "an edited rule goes on with the bucket that it had"
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("rate", "burst"), [(100_000, 10), (20_000, 100), (1_000_000, 1_000_000), (3_000, 30)])
 def test_what_passes_a_flood_is_the_rate(limited: Limited, rate: int, burst: int) -> None:
     """Also where the bucket holds less than a tick of the coarse clock brings."""

@@ -97,6 +97,7 @@ def test_libbpf_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     assert capfd.readouterr().err == ""
 
 
+@pytest.mark.alone
 def test_cost_of_a_packet(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     """Printed, not judged: machines differ."""
     cost = {

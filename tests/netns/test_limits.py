@@ -21,7 +21,7 @@ from tests.conftest import lacks
 from tests.netns.conftest import Site
 from tests.netns.test_start import reboot
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.alone]
 
 RATE = 1000
 BURST = 2 * RATE

@@ -20,7 +20,7 @@ from lab.stall import asking
 from lab.waiting import eventually
 from tests.netns.conftest import Site, attach_all
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.alone]
 
 COUNT = 1_000_000
 RATE = 8_000
