@@ -169,8 +169,7 @@ class Writer:
     def use(self, features: Features) -> None:
         """The program can do at least this; it is compiled and swapped only if it could not, or could do more."""
         if features != self._features:
-            self._kernel.use(features)
-            self._features = features
+            self._features = self._kernel.use(features)
 
     def ask(self, who: str, features: Features) -> None:
         """Somebody wants the program to be able to do this too; `use` and the next trim see to it."""

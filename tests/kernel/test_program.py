@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,7 @@ from xdpfw.kernel.compile import Program, compile_source
 from xdpfw.kernel.program import PacketProgram
 from xdpfw.kernel.source import find_sources, inline
 from xdpfw.model.errors import KernelError
-from xdpfw.model.feature import Feature
+from xdpfw.model.feature import Feature, widest
 
 pytestmark = pytest.mark.kernel
 
@@ -154,6 +154,14 @@ def test_a_damaged_file_is_compiled_again(tmp_path: Path, program: Program, dama
     assert cache.load("main", 7) is None
 
 
+def test_what_is_asked_for_again_is_kept_longer(tmp_path: Path, program: Program) -> None:
+    cache = ProgramCache(tmp_path)
+    assert not cache.has("main", 0) and not list(tmp_path.iterdir())
+    for mark in range(2 * KEPT):
+        cache.save("main", mark, program)
+        assert cache.has("main", 0)
+
+
 def test_a_directory_that_cannot_be_written_is_no_failure(tmp_path: Path, program: Program) -> None:
     (tmp_path / "file").write_text("")
     ProgramCache(tmp_path / "file").save("main", 7, program)
@@ -169,3 +177,28 @@ def test_the_second_start_compiles_nothing(host: Host, monkeypatch: pytest.Monke
     monkeypatch.setattr(programs, "compile_source", refuse)
     second = host.kernel()
     assert (second.program.compiled, second.program.twin) == (compiled, twin)
+
+
+def test_while_the_right_program_is_compiled_the_widest_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[set[str]] = []
+
+    def compile_source(source: str, function: str, maps: Sequence[str], flags: Sequence[str]) -> Program:
+        compiled.append({flag for flag in flags if "MATCH" in flag})
+        return Program(function, b"", {}, "")
+
+    monkeypatch.setattr(programs, "compile_source", compile_source)
+    host = Host(tmp_path / "own", tmp_path)  # what others compiled is not at hand there
+    one, other = (frozenset({feature}) for feature in (Feature.MATCH_VLAN, Feature.MATCH_LENGTH))
+    try:
+        kernel = host.kernel()
+        kernel.start()
+        kernel.prepare(one)
+        assert compiled.pop() == {"-DMATCH_VLAN=1"} and kernel.use(one) == one
+        kernel.compile(widest(one))
+        assert len(compiled.pop()) > len(other)
+        kernel.prepare(other)
+        assert kernel.use(other) == widest(other) and not compiled
+        kernel.compile(other)
+        assert compiled == [{"-DMATCH_LENGTH=1"}] and kernel.use(other) == other
+    finally:
+        host.close()

@@ -154,18 +154,21 @@ class RealKernel:
         instance.replace(fd)
         os.close(fd)
 
+    def compile(self, features: Features) -> None:
+        self.program.made_for(features).have()
+
     def prepare(self, features: Features) -> None:
-        program = self.program.made_for(features)
+        program = self.program.quickest(features)
         program.prepare()
         if Feature.ESTABLISHED in features:
             self._learner.prepare(program, self._links())
             self._learner.wait()
         _ = program.compiled
 
-    def use(self, features: Features) -> None:
-        program = self.program.made_for(features)
+    def use(self, features: Features) -> Features:
+        program = self.program.quickest(features)
         if program is self.program:
-            return
+            return program.features
         before, self.program = self.program, program
         try:
             # New tables come into force with `activate`; until then the old program goes with the old ones.
@@ -176,6 +179,7 @@ class RealKernel:
             raise
         program.keep()
         self._twins.close()
+        return program.features
 
     def stop(self, detach: bool) -> None:
         if self._opened is None:

@@ -24,6 +24,13 @@ class ProgramCache:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
+    def has(self, name: str, fingerprint: int) -> bool:
+        """Whether it is there, and so stays among the newest."""
+        with contextlib.suppress(OSError):
+            os.utime(self._path(name, fingerprint))
+            return True
+        return False
+
     def load(self, name: str, fingerprint: int) -> Program | None:
         """None when it is not there, or not whole."""
         try:

@@ -131,15 +131,19 @@ class FakeKernel(FakeNeighbours, FakeEvents, FakeVerify):
             self._attached.clear()
             self.tables, self.bans = Tables(), FakeBans(self.limits.bans, lambda: self.clock())
 
+    def compile(self, features: Features) -> None:
+        self._maybe_fail(Feature)
+
     def prepare(self, features: Features) -> None:
         self._maybe_fail(Feature)
 
     def mend(self) -> dict[str, str]:
         return self.unmended if Feature.ESTABLISHED in self.features_used else {}
 
-    def use(self, features: Features) -> None:
+    def use(self, features: Features) -> Features:
         self._maybe_fail(Feature)
         self.features_used = features
+        return features
 
     # policy
 

@@ -286,17 +286,21 @@ class Kernel(Protocol):
         these maps, in place, and unpin what is old. Answers what is attached now. With adopted state of the
         same program nothing is compiled or loaded."""
 
+    def compile(self, features: Features) -> None:
+        """Have a program for exactly these features at hand. May run beside a writer. Raises KernelError."""
+
     def prepare(self, features: Features) -> None:
-        """Compile for these features, so that `use` is quick; if they let answers pass, begin to learn what is asked,
-        and do so for a second. May run beside a writer. Raises KernelError."""
+        """Have a program at hand that can do at least this, so that `use` is quick; if answers pass, begin to learn
+        what is asked, and do so for a second. May run beside a writer. Raises KernelError."""
 
     def mend(self) -> dict[str, str]:
         """Put back what answers need on attached interfaces under a default of drop, where somebody took it away.
         Answers, for each interface where that failed, why."""
 
-    def use(self, features: Features) -> None:
-        """From now on the program has these features, on every interface, swapped in place. A program with too many
-        is right, one with too few is not: what a policy asks for comes before it. Raises KernelError."""
+    def use(self, features: Features) -> Features:
+        """From now on the program has these features, on every interface, swapped in place; or the widest, if that is
+        at hand and the other would have to be compiled. Answers which. A program with too many is right, one with too
+        few is not: what a policy asks for comes before it. Raises KernelError."""
 
     def stop(self, detach: bool) -> None:
         """Close everything. Pins, and so filtering, stay; with `detach` nothing of this instance is left."""

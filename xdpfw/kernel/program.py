@@ -15,7 +15,7 @@ from xdpfw.kernel.compile import Program, compile_source
 from xdpfw.kernel.maps import LEARNER_MAPS, PROGRAM_MAPS
 from xdpfw.kernel.source import find_sources, fingerprint, inline
 from xdpfw.model.errors import KernelError
-from xdpfw.model.feature import Feature, Features
+from xdpfw.model.feature import Feature, Features, widest
 
 NAME = "xdp_filter"
 LEARNER, LEARN = "egress", "learn"
@@ -31,14 +31,14 @@ def kernel_version() -> tuple[int, int]:
 class PacketProgram:
     """Compiled for `features`, which are what the policy asks for."""
 
-    def __init__(self, saved: ProgramCache, features: Features = frozenset()) -> None:
+    def __init__(self, saved: ProgramCache, features: Features = frozenset(), source: str = "") -> None:
         self._saved = saved
         self.features = features
         self.frags = kernel_version() >= MULTI_BUFFER_SINCE
         self.flags = ["-DMULTI_BUFFER"] if self.frags else []
         self._clock = [f"-DHZ={ticks_per_second()}"]
         self.flags += [*self._clock, *(f"-D{feature}=1" for feature in sorted(features))]
-        self.source = inline(find_sources() / f"{NAME}.c")
+        self.source = source or inline(find_sources() / f"{NAME}.c")
         self.fingerprint = fingerprint(self.source, self.flags)
 
     @classmethod
@@ -48,7 +48,17 @@ class PacketProgram:
         return cls(saved, saved.last_used())
 
     def made_for(self, features: Features) -> PacketProgram:
-        return self if features == self.features else PacketProgram(self._saved, features)
+        return self if features == self.features else PacketProgram(self._saved, features, self.source)
+
+    def quickest(self, features: Features) -> PacketProgram:
+        """For these features; or the widest, if that is at hand and the other is not."""
+        program, wide = self.made_for(features), self.made_for(widest(features))
+        return wide if wide.at_hand and not program.at_hand else program
+
+    def have(self) -> None:
+        """Compile unless that is done."""
+        if not self.at_hand:
+            _ = self.compiled
 
     def keep(self) -> None:
         """The next start begins with these features."""
@@ -57,6 +67,14 @@ class PacketProgram:
     def prepare(self) -> None:
         """Begin to compile beside everything else that a start has to do. A failure shows when it is wanted."""
         _ = self._under_way
+
+    @property
+    def at_hand(self) -> bool:
+        """Whether nobody has to wait for the compiler."""
+        under_way: Future[Program] | None = self.__dict__.get("_under_way")
+        if under_way:
+            return under_way.done() and not under_way.exception()
+        return self._saved.has(NAME, self.fingerprint)
 
     @property
     def compiled(self) -> Program:

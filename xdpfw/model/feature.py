@@ -30,3 +30,8 @@ class Feature(StrEnum):
 
 
 Features = frozenset[Feature]
+
+
+def widest(features: Features) -> Features:
+    """All there are, but for ESTABLISHED, which brings a table and programs of its own, unless it is among these."""
+    return frozenset(Feature) - {Feature.ESTABLISHED} | features

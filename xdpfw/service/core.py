@@ -147,7 +147,7 @@ class Core:
         features = features_of(saved.policy) | features_of(current.policy)
         if saved.bans or len(self.kernel.bans.read()):
             features |= {Feature.BANS}
-        self.kernel.use(features)
+        used = self.kernel.use(features)
         compiler = Compiler(self.limits, started, bases=saved.bases)
         for plan in compiler.compile_all(current.sets, current.policy):
             self.kernel.execute(plan.ops, current.revision)
@@ -169,7 +169,7 @@ class Core:
         self._compiler = compiler
         self._interfaces = interfaces
         state = State(current.revision, current.sets, current.policy)
-        self._writer = Writer(self.kernel, self.store, compiler, state, features, self._after_long)
+        self._writer = Writer(self.kernel, self.store, compiler, state, used, self._after_long)
         self._writer.ask("bans", features & {Feature.BANS})
         self._after_long()
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from xdpfw.clock import SECOND, ClockAnchor
 from xdpfw.log import told
 from xdpfw.model.errors import XdpfwError
+from xdpfw.model.feature import widest
 from xdpfw.service.audit import AuditUseCases
 from xdpfw.service.bans import BanUseCases
 from xdpfw.service.confirm import ConfirmUseCases
@@ -25,6 +26,8 @@ BANS_EVERY = 1.0
 SETTLE_EVERY = 1.0
 NOTE_EVERY = 1.0
 DRIFT_EVERY = 2.0
+WIDEN_EVERY = 10.0
+"""Not at once: a start has better things to do."""
 RECONCILE_EVERY = 5.0
 """Also without any news from the kernel: an attach that failed is tried again."""
 
@@ -43,11 +46,13 @@ class Upkeep(BanUseCases, EventUseCases, ConfirmUseCases, AuditUseCases, VerifyU
             tasks.create_task(self._every(DRIFT_EVERY, self.look_for_drift))
             tasks.create_task(self._every(SETTLE_EVERY, self.settle))
             tasks.create_task(self._every(SETTLE_EVERY, self.trim))
+            tasks.create_task(self._every(WIDEN_EVERY, self.widen, after=WIDEN_EVERY))
             tasks.create_task(self._every(READ_EVERY, self.read_events))
             tasks.create_task(self._every(NOTE_EVERY, self.write_notes))
             tasks.create_task(self._follow_links())
 
-    async def _every(self, seconds: float, job: Callable[[], Awaitable[None]]) -> None:
+    async def _every(self, seconds: float, job: Callable[[], Awaitable[None]], after: float = 0) -> None:
+        await asyncio.sleep(after)
         while True:
             try:
                 await job()
@@ -89,10 +94,15 @@ class Upkeep(BanUseCases, EventUseCases, ConfirmUseCases, AuditUseCases, VerifyU
         if not self.writer.has_too_much:
             return
         wanted = self.writer.wanted
-        await asyncio.to_thread(self.kernel.prepare, wanted)
+        await asyncio.to_thread(self.kernel.compile, wanted)
         async with self.writer.lock:
             if self.writer.wanted == wanted:
                 await self.writer.call(self.writer.use, wanted)
+
+    async def widen(self) -> None:
+        """Have a program at hand that can do everything: it is right until the compiler is done with the one that a
+        change of the policy asks for."""
+        await asyncio.to_thread(self.kernel.compile, widest(self.writer.wanted))
 
     async def reconcile(self) -> None:
         """Attach what is wanted and has come back."""
