@@ -143,8 +143,7 @@ class RealKernel:
 
     def _links(self) -> list[Link]:
         """Those with a program of ours."""
-        states = {name: link_state(self._pins.link(name)) for name in self._pins.linked()}
-        indexes = {state[1] for state in states.values() if state}
+        indexes = {state[1] for name in self._pins.linked() if (state := link_state(self._pins.link(name)))}
         return [seen.link for seen in netlink.interfaces() if seen.link.index in indexes]
 
     def _bring_program(self, instance: Instance, running: int) -> None:
@@ -166,10 +165,9 @@ class RealKernel:
         _ = program.compiled
 
     def use(self, features: Features) -> Features:
-        program = self.program.quickest(features)
-        if program is self.program:
-            return program.features
-        before, self.program = self.program, program
+        before, self.program = self.program, self.program.quickest(features)
+        if self.program is before:
+            return before.features
         try:
             # New tables come into force with `activate`; until then the old program goes with the old ones.
             if self.tables.meta["ready"]:
@@ -177,9 +175,9 @@ class RealKernel:
         except XdpfwError:
             self.program = before
             raise
-        program.keep()
+        self.program.keep()
         self._twins.close()
-        return program.features
+        return self.program.features
 
     def stop(self, detach: bool) -> None:
         if self._opened is None:
@@ -356,10 +354,9 @@ class RealKernel:
         return self.tables.counts_of(leaves)
 
     def _counting(self, name: str) -> Instance:
-        instance = self._instances.get(name)
-        if instance is None:
-            raise NotFound(f"{name} is not attached")
-        return instance
+        if instance := self._instances.get(name):
+            return instance
+        raise NotFound(f"{name} is not attached")
 
     # events
 
@@ -367,8 +364,7 @@ class RealKernel:
         self._instances.wish(wish)
 
     def read_events(self) -> EventBatch:
-        if self._rings is None:
-            self._rings = EventRings(self.tables.maps["log_states"], self.tables.maps["events"])
+        self._rings = self._rings or EventRings(self.tables.maps["log_states"], self.tables.maps["events"])
         return self._rings.read()
 
     def event_interfaces(self) -> dict[int, str]:

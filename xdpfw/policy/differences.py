@@ -34,11 +34,14 @@ LONGEST = 1000
 """Characters of one side of a difference that are kept for good."""
 
 
-def policy_differences(old: Policy, new: Policy) -> Iterator[Difference]:
+def policy_differences(old: Policy, new: Policy, most_rules: int | None = None) -> tuple[list[Difference], int]:
+    """And how many rules differ beyond those of the first `most_rules`."""
     before, after = ({**policy_fields(policy), "panic": policy.panic is not None} for policy in (old, new))
-    yield from _differing("policy", before, after)
-    if old.rules != new.rules:
-        yield from _rule_differences(old.rules, new.rules)
+    found = list(_differing("policy", before, after))
+    changes = list(_rule_changes(old.rules, new.rules))
+    found += map(_rule_difference, changes[:most_rules])
+    found += _moved(old.rules, new.rules)
+    return found, 0 if most_rules is None else max(0, len(changes) - most_rules)
 
 
 def policy_fields(policy: Policy) -> Values:
@@ -55,16 +58,34 @@ def rule_fields(rule: Rule) -> Values:
     return {name: value for name, value in shown.items() if name != "id" and PLAIN_RULE.get(name, ...) != value}
 
 
-def _rule_differences(old: Sequence[Rule], new: Sequence[Rule]) -> Iterator[Difference]:
+RuleChange = tuple[Rule | None, Rule | None, int]
+"""Before, after, and the position then."""
+
+
+def _rule_changes(old: Sequence[Rule], new: Sequence[Rule]) -> Iterator[RuleChange]:
     before, after = ({rule.id: rule for rule in rules} for rules in (old, new))
     for rule in old:
         if rule.id not in after:
-            yield Difference(f"rules/{rule.id}", rule_fields(rule), None)
+            yield rule, None, 0
     for position, rule in enumerate(new, 1):
-        if rule.id not in before:
-            yield Difference(f"rules/{rule.id}", None, {"position": position} | rule_fields(rule))
-        elif rule != before[rule.id]:
-            yield from _differing(f"rules/{rule.id}", show_rule(before[rule.id]), show_rule(rule))
+        if rule != before.get(rule.id):
+            yield before.get(rule.id), rule, position
+
+
+def _rule_difference(change: RuleChange) -> Difference:
+    before, after, position = change
+    if before and after:
+        [difference] = _differing(f"rules/{after.id}", show_rule(before), show_rule(after))
+        return difference
+    if after:
+        return Difference(f"rules/{after.id}", None, {"position": position} | rule_fields(after))
+    assert before
+    return Difference(f"rules/{before.id}", rule_fields(before), None)
+
+
+def _moved(old: Sequence[Rule], new: Sequence[Rule]) -> Iterator[Difference]:
+    """The part of the order that is another one."""
+    before, after = ({rule.id for rule in rules} for rules in (old, new))
     kept = [rule.id for rule in old if rule.id in after]
     order = [rule.id for rule in new if rule.id in before]
     moved = [at for at, (one, other) in enumerate(zip(kept, order, strict=True)) if one != other]

@@ -35,6 +35,7 @@ from xdpfw.writer import Progress, ignore_progress
 MOST_DIFFERENCES = {True: 1024, False: 4096}
 """Characters of differences that the audit trail keeps of a change: of entries alone, of anything else."""
 SHOWN_ENTRIES = 10
+SHOWN_RULES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,7 @@ class Changes(Core):
 
     def _ledger(self, draft: Draft, opts: WriteOptions) -> Ledger:
         deltas = deltas_of(draft.edit, self.state.sets) if draft.edit else ()
-        found, more = self.differences(draft, deltas, SHOWN_ENTRIES)
+        found, more = self.differences(draft, deltas, SHOWN_ENTRIES, SHOWN_RULES)
         entries = not draft.history and draft.edit is not None
         kept = None
         if draft.history or opts.confirm_within is not None:
@@ -206,17 +207,19 @@ class Changes(Core):
         author = replace(opts.author, request=hidden(opts.author.request))
         return AuditRecord(self.clock.wall(), author, outcome, status, self.revision, "", found, entries)
 
-    def differences(self, draft: Draft, deltas: Sequence[Delta], most_entries: int) -> tuple[list[Difference], int]:
-        """What the draft makes different, `most_entries` claims at most, and how many more of these there are."""
+    def differences(
+        self, draft: Draft, deltas: Sequence[Delta], most_entries: int, most_rules: int | None = None
+    ) -> tuple[list[Difference], int]:
+        """What the draft makes different, so many claims and rules at most, and how many more of these there are."""
         found: list[Difference] = []
-        state, more = self.state, 0
+        state, rules = self.state, 0
         if draft.policy:
-            found += policy_differences(state.policy, draft.policy)
+            found, rules = policy_differences(state.policy, draft.policy, most_rules)
         if draft.edit and (draft.edit.defined or draft.edit.dropped):
             found += set_differences(state.sets, draft.edit.sets)
         found += interface_differences(self.interfaces.desired, draft.interfaces)
         entries, more = entry_differences(deltas, most_entries)
-        return [*found, *entries], more
+        return [*found, *entries], rules + more
 
     def _pending(self, draft: Draft, opts: WriteOptions, seconds: int, differences: Differences) -> Pending:
         sets, changed = self.state.sets.defined, list[str]()
