@@ -31,6 +31,19 @@ def corpora() -> Path:
     return path
 
 
+FIRST_HALF = ("unit", "api", "browser")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Two halves that may run side by side. What measures times or rates comes last, when the shorter half is done."""
+    items.sort(key=lambda item: item.get_closest_marker("alone") is not None)
+    here = Path(__file__).parent
+    for item in items:
+        first = item.path.relative_to(here).parts[0] in FIRST_HALF and not item.get_closest_marker("alone")
+        item.add_marker(pytest.mark.xdist_group("first" if first else "second"))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for mark in ("kernel", "netns"):
         if item.get_closest_marker(mark) and os.geteuid() != 0:
