@@ -72,8 +72,9 @@ def work(seed: int, captured: list[bytes], todo: list[plan.Stretch], reports: Qu
             loaded = Loaded(host.kernel(LIMITS), LIMITS)
             plan.fill(loaded, captured)
             for stretch in todo:
-                loaded.use(**plan.policy(seed, stretch.number))
-                with judge(loaded) as differences:
+                split = stretch.split(seed)
+                loaded.use(**plan.policy(seed, stretch.number, split=bool(split)))
+                with judge(loaded, split) as differences:
                     for frames in stretch.batches(seed, captured):
                         found = "\n".join(map(str, differences(frames)[:SHOWN]))
                         reports.put((len(frames), found and f"stretch {stretch.number}: {found}"))

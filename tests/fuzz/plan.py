@@ -35,6 +35,10 @@ class Stretch:
     numbers: range
     cut: tuple[bytes, ...] = ()
 
+    def split(self, seed: int) -> random.Random | None:
+        """Every third stretch is of frames in two buffers."""
+        return None if self.number % 3 else random.Random(seed << 40 | self.number)
+
     def batches(self, seed: int, captured: Sequence[bytes]) -> Iterator[list[bytes]]:
         yield from map(truncations, self.cut)
         for number in self.numbers:
@@ -79,11 +83,14 @@ def fill(loaded: Loaded, captured: Iterable[bytes]) -> None:
     loaded.add("block", [*samples.BLOCK, *sources[1::3]])
 
 
-def policy(seed: int, number: int) -> dict[str, Any]:
-    """Of a stretch. Limits become drops: a bucket is no matter of one frame."""
+def policy(seed: int, number: int, *, split: bool = False) -> dict[str, Any]:
+    """Of a stretch. Limits become drops: a bucket is no matter of one frame. With `split` no rule asks for the length,
+    in which padding may not be counted then."""
     r = random.Random(seed << 40 | number)
     rules = random_rules.rules(r.getrandbits(32), r.choice(RULES), ("allow", "block"))
     unlimited = [replace(rule, action=Action.DROP, limit=None) if rule.limit else rule for rule in rules]
+    if split:
+        unlimited = [replace(rule, match=replace(rule.match, length=())) for rule in unlimited]
     return {
         "rules": (*unlimited, *DEFAULT_RULES),
         "default": r.choice(list(Verdict)),

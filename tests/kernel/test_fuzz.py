@@ -22,6 +22,7 @@ SEED = 20
 POLICY = 1
 """Under which most of 22 rows decide something."""
 CAPTURED = 150
+NAMES = [f"{kind.__name__[1:]}-{at}" for at, kind in enumerate(KINDS)]
 LENGTHS = 60
 
 
@@ -31,11 +32,18 @@ def loaded(loaded_kernel: Loaded) -> Loaded:
     return loaded_kernel
 
 
-@pytest.mark.parametrize("kind", range(len(KINDS)), ids=[f"{kind.__name__[1:]}-{at}" for at, kind in enumerate(KINDS)])
+@pytest.mark.parametrize("kind", range(len(KINDS)), ids=NAMES)
 def test_made_and_mutated_frames(loaded: Loaded, kind: int) -> None:
     loaded.use(**plan.policy(SEED, POLICY))
     with judge(loaded) as differences:
         assert differences(batch(SEED, kind, [])) == []
+
+
+@pytest.mark.parametrize("kind", range(len(KINDS)), ids=NAMES)
+def test_frames_in_two_buffers(loaded: Loaded, kind: int) -> None:
+    loaded.use(**plan.policy(SEED, POLICY, split=True))
+    with judge(loaded, random.Random(kind)) as differences:
+        assert differences(batch(SEED, len(KINDS) + kind, [])[::4]) == []
 
 
 @pytest.mark.corpora

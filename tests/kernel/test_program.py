@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.kernel import plain
 from tests.kernel.bench import Bench
 from tests.kernel.conftest import Host
 from tests.packets import ethernet, ip, udp
+from tests.wire import make_pair
 from xdpfw.kernel import compile as compiling
 from xdpfw.kernel import libbpf
 from xdpfw.kernel import program as programs
@@ -25,6 +27,7 @@ from xdpfw.kernel.program import PacketProgram
 from xdpfw.kernel.source import find_sources, inline
 from xdpfw.model.errors import KernelError
 from xdpfw.model.feature import Feature, widest
+from xdpfw.model.interface import AttachMode
 
 pytestmark = pytest.mark.kernel
 
@@ -54,6 +57,34 @@ def test_a_compile_error_names_file_and_line(tmp_path: Path) -> None:
     line = len(header.read_text().splitlines())
     with pytest.raises(KernelError, match=rf"match\.h:{line}:\d+: error: use of undeclared identifier 'nonsense'"):
         compile_source(inline(tmp_path / "xdp_filter.c"), "xdp_filter", [], [])
+
+
+BROKEN = "	if (*(volatile char *)(long)ctx->data == 77)"
+
+
+@pytest.mark.usefixtures("namespace")
+@pytest.mark.parametrize(
+    ("file", "after"),
+    [("xdp_filter.c", "	__u64 changes = 0;"), ("parse.h", "	struct cursor cursor = cursor_at(ctx")],
+)
+def test_what_the_verifier_refuses_is_told_with_its_line_and_log(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, after: str
+) -> None:
+    for original in find_sources().iterdir():
+        (tmp_path / original.name).write_bytes(original.read_bytes())
+    lines = (tmp_path / file).read_text().splitlines()
+    at = next(number for number, line in enumerate(lines, 1) if line.startswith(after))
+    lines[at:at] = [BROKEN, "		return 0;"]
+    (tmp_path / file).write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr(programs, "find_sources", lambda: tmp_path)
+    kernel = host.kernel()
+    plain.start(kernel)
+    make_pair("xf0", "xf1", 1500)
+    with pytest.raises(KernelError) as caught:
+        kernel.attach("xf1", AttachMode.NATIVE)
+    said = caught.value.detail.splitlines()
+    assert said[0] == f"{file}:{at + 1}: {BROKEN.strip()}"
+    assert any("invalid access to packet" in line for line in said)
 
 
 def test_an_absent_header_is_named(tmp_path: Path) -> None:

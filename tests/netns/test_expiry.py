@@ -15,7 +15,7 @@ from lab.probes import Kind, reach
 from lab.services import PORT
 from tests.netns.conftest import Site
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.alone]
 
 TTL = 2
 LATE = 0.5

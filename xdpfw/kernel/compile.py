@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from xdpfw.kernel.linking import linked
 from xdpfw.kernel.source import make_kernel_tree
@@ -25,6 +25,7 @@ INTERPRETERS = (sys.executable, SYSTEM_PYTHON)
 DEBIAN_BCC = Path("/usr/lib/python3/dist-packages/bcc/libbcc.py")
 TIMEOUT = 60.0
 MESSAGE_LINES = 20
+_PLACE = re.compile(r"^;.* @ ([\w.]+):(\d+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +48,18 @@ def compile_source(source: str, function: str, maps: Sequence[str], cflags: Sequ
     Raises:
         KernelError: BCC is missing, or the compiler's messages, which name file and line.
     """
-    with tempfile.TemporaryDirectory(prefix="xdpfw-") as tree:
-        flags = [*cflags, *make_kernel_tree(Path(tree))]
-        request = {"source": source, "function": function, "maps": maps, "cflags": flags, "kernel_tree": tree}
-        answer = _run(json.dumps(request))
+    done = _child(source, function, maps, cflags)
+    if done.returncode:
+        raise KernelError(f"the packet program does not compile:\n{_messages(done.stderr)}")
+    answer = json.loads(done.stdout)
     references = {int(index): name for index, name in answer["maps"].items()}
     return Program(function, base64.b64decode(answer["instructions"]), references, f"bcc {answer['bcc']}")
+
+
+def refused_at(source: str, function: str, cflags: Sequence[str] = ()) -> tuple[str, int] | None:
+    """File and line that the verifier was at when it refused an XDP program; None where it does not tell."""
+    places = _PLACE.findall(_child(source, function, (), cflags, load=True).stderr)
+    return (places[-1][0], int(places[-1][1])) if places else None
 
 
 @cache
@@ -79,17 +86,21 @@ def _imports_bcc(interpreter: str) -> bool:
     return subprocess.run([interpreter, "-I", "-c", probe], capture_output=True, check=False).returncode == 0
 
 
-def _run(request: str) -> Any:
+def _child(
+    source: str, function: str, maps: Sequence[str], cflags: Sequence[str], *, load: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Its answer on stdout, or what went wrong on stderr."""
     command = [find_interpreter(), "-I", str(CHILD)]
-    try:
-        done = subprocess.run(
-            command, input=request, capture_output=True, text=True, timeout=TIMEOUT, check=False
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise KernelError(f"the compiler did not run: {error}") from error
-    if done.returncode:
-        raise KernelError(f"the packet program does not compile:\n{_messages(done.stderr)}")
-    return json.loads(done.stdout)
+    with tempfile.TemporaryDirectory(prefix="xdpfw-") as tree:
+        flags = [*cflags, *make_kernel_tree(Path(tree))]
+        request = {"source": source, "function": function, "maps": maps, "cflags": flags, "kernel_tree": tree}
+        try:
+            return subprocess.run(
+                command, input=json.dumps(request | {"load": load}), capture_output=True, text=True, timeout=TIMEOUT,
+                check=False,
+            )  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise KernelError(f"the compiler did not run: {error}") from error
 
 
 def _messages(stderr: str) -> str:

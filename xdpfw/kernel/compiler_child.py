@@ -5,11 +5,12 @@ It is started by path, by whichever interpreter can import bcc, so it uses nothi
 changes the working directory, keeps LLVM in memory and reports errors on stderr only: all of that ends with the
 process. Request on stdin and answer on stdout are JSON::
 
-    {"source": text, "function": name, "maps": [names], "cflags": [...], "kernel_tree": directory}
+    {"source": text, "function": name, "maps": [names], "cflags": [...], "kernel_tree": directory, "load": bool}
     {"instructions": base64, "maps": {index of the instruction: map name}, "bcc": version}
 
 The maps that BCC creates meanwhile have one entry each and vanish with the process; the answer says by name which
-map each instruction refers to.
+map each instruction refers to. With `load`, BCC also loads the program: when the verifier refuses it, its log on stderr
+has source lines, which no other loader can give it.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ def compile_program(request: dict[str, Any]) -> dict[str, Any]:
     import bcc
 
     module = bcc.BPF(text=request["source"].encode(), cflags=request["cflags"])
+    if request["load"]:
+        module.load_func(request["function"].encode(), bcc.BPF.XDP)
     instructions = module.dump_func(request["function"].encode())
     names = {bcc.lib.bpf_table_fd(module.module, name.encode()): name for name in request["maps"]}
     return {

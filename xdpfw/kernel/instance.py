@@ -154,7 +154,10 @@ class Instance:
         if pin.exists() and int(self.maps.config["program"]) == fingerprint:
             return libbpf.get(pin)
         linked = program.compiled.link({**shared, **self.maps.descriptors()})
-        fd, _ = libbpf.prog_load(program.compiled.name, linked, frags=program.frags)
+        try:
+            fd, _ = libbpf.prog_load(program.compiled.name, linked, frags=program.frags)
+        except libbpf.Refused as error:
+            raise KernelError(program.refused(error.detail)) from error
         pin.unlink(missing_ok=True)
         libbpf.pin(fd, pin)
         self.maps.config["program"] = fingerprint

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from xdpfw.kernel.cache import ProgramCache
 from xdpfw.kernel.clock import ticks_per_second
-from xdpfw.kernel.compile import Program, compile_source
+from xdpfw.kernel.compile import Program, compile_source, refused_at
 from xdpfw.kernel.maps import LEARNER_MAPS, PROGRAM_MAPS
 from xdpfw.kernel.source import find_sources, fingerprint, inline
 from xdpfw.model.errors import KernelError
@@ -120,6 +120,14 @@ class PacketProgram:
         made = compile_source(source, function, maps, flags)
         self._saved.save(name, mark, made)
         return made
+
+    def refused(self, why: str) -> str:
+        """What the verifier said, and of which line of the source."""
+        place = refused_at(self.source, NAME, self.flags)
+        if place is None:
+            return why
+        lines = (find_sources() / place[0]).read_text().splitlines()
+        return f"{place[0]}:{place[1]}: {''.join(lines[place[1] - 1 : place[1]]).strip()}\n{why}"
 
     @property
     def compiler(self) -> str | None:

@@ -34,6 +34,11 @@ KERNEL_TREE = {
 }
 
 
+_LOSES_COUNT = ("#endif", "{")
+"""After these the compiler may not know its line any more: what is skipped takes its `#line` along, and BCC puts lines
+before functions."""
+
+
 def find_sources() -> Path:
     """The directory of xdp_filter.c: in the checkout, or where the package was installed to."""
     package = Path(__file__).resolve().parents[1]
@@ -67,6 +72,8 @@ def _lines(path: Path, seen: set[Path]) -> Iterator[str]:
             yield f'#line {number + 1} "{path.name}"'
         elif line.strip() != "#pragma once":
             yield line
+        if line in _LOSES_COUNT:
+            yield f'#line {number + 1} "{path.name}"'
 
 
 def fingerprint(source: str, cflags: Sequence[str]) -> int:
