@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import answers, control, live, memory, packets, plots, talkers
+from benchmarks import answers, control, live, log, memory, packets, plots, talkers
 from benchmarks.figures import Figure
 from benchmarks.service import Bench
 
@@ -31,6 +31,7 @@ def parts(count: int, repeat: int) -> dict[str, Part]:
         **service.all(),
         "control": lambda: control.operations(repeat, count),
         "latency": lambda: control.latency(repeat, count),
+        "log": lambda: log.measure(repeat),
         "top100": lambda: answers.measure(repeat),
         "memory": lambda: memory.measure(count),
     }

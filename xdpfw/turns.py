@@ -8,10 +8,10 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-LONGEST = 0.05
+LONGEST = 0.075
 """Seconds that a turn should take: others wait for one at most, or hardly more."""
 
-LEAST, FIRST, MOST = 10_000, 20_000, 100_000
+LEAST, FIRST, MOST = 10_000, 65_536, 262_144
 """Prefixes that are inserted or deleted in one turn."""
 
 

@@ -29,7 +29,7 @@ def sizes(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[int], float], coun
     return asyncio.run(work())
 
 
-@pytest.mark.parametrize(("each", "settles_at"), [(1e-6, 50_000), (2e-6, 25_000), (1e-9, MOST), (1e-3, LEAST)])
+@pytest.mark.parametrize(("each", "settles_at"), [(1e-6, 75_000), (2e-6, 37_500), (1e-9, MOST), (1e-3, LEAST)])
 def test_a_turn_takes_its_time(monkeypatch: pytest.MonkeyPatch, each: float, settles_at: int) -> None:
     found = sizes(monkeypatch, lambda size: size * each)
     assert found[0] == FIRST
