@@ -9,10 +9,10 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
-from benchmarks import limits, rules, viewers
+from benchmarks import captures, limits, rules, viewers
 from benchmarks.figures import Figure
 from benchmarks.watching import KEYS, tail, watch
 from lab import prefixes
@@ -47,6 +47,7 @@ class Bench:
         return {
             "rules": self.rules,
             "limits": self.limits,
+            "replay": self.replay,
             "cli": self.cli,
             "start": self.start,
             "replace": self.replace,
@@ -79,6 +80,17 @@ class Bench:
         """What limits and bans cost a packet, against a rule that passes, and the latter in the same flood."""
         for name, values in limits.ratios().items():
             yield Figure(name, "x", limits.GOALS[name], values)
+
+    def replay(self) -> Iterator[Figure]:
+        """A capture of many small packets, by the command line."""
+        with site() as (_, daemon):
+            for kind, make in (("pcap", captures.pcap), ("pcapng", captures.pcapng)):
+                path = daemon.state / f"many.{kind}"
+                make(path, self.count)
+                for options in ((), ("--packets",)):
+                    command = daemon.command("replay", str(path), "--timeout", "120", *options)
+                    name = " ".join([f"replay {self.count:,} packets, {kind}", *options])
+                    yield Figure(name, "ms", 15_000, repeat(self.repeat, partial(run, *command)))
 
     def cli(self) -> Iterator[Figure]:
         """Start-up of the command line."""
