@@ -55,6 +55,7 @@ def _status(session: Session) -> int:
     for name, fill in status["maps"].items():
         _fill(session, name, fill)
     _bans(session, status["bans"])
+    _events(session, status["events"])
     return DONE
 
 
@@ -102,6 +103,13 @@ def _interfaces(session: Session, interfaces: list[Document]) -> None:
 
 def _packets(counted: Document | None) -> str:
     return f"{count(counted['packets'])} / {size(counted['bytes'])}" if counted else ""
+
+
+def _events(session: Session, events: Document) -> None:
+    """Only what somebody who watches them may miss."""
+    lost = [f"{number(count)} on CPU {cpu}" for cpu, count in enumerate(events["lost"]) if count]
+    if lost:
+        session.say(f"events     lost since the start, because they came too fast: {', '.join(lost)}")
 
 
 def _bans(session: Session, bans: Document) -> None:

@@ -36,6 +36,7 @@ STATUS = {
              "x": {"used": None, "size": 9}},
     "bans": {"used": 12, "size": 65_536, "made": 15, "refused": 3, "untracked": 0},
     "operation": {"kind": "import", "set": "block", "done": 250, "total": 1000, "started_at": "2026-01-01T00:00:00Z"},
+    "events": {"watchers": 1, "lost": [0, 1234], "limited": [5, 6]},
     "kernel": {},
 }  # fmt: skip
 
@@ -60,6 +61,7 @@ def test_status_is_a_page(call: Call, status: dict[str, Any]) -> None:
         "eth0: the driver cannot do native mode",
         "block 1,000,000",
         "bans       12 of 65,536, 3 packets found no room for theirs",
+        "events     lost since the start, because they came too fast: 1,234 on CPU 1\n",
         "leaves: 950 of 1,000, nearly full",
         "hosts4: 1 of 1,000\n",
     ):
@@ -70,12 +72,15 @@ def test_status_is_a_page(call: Call, status: dict[str, Any]) -> None:
 
 def test_status_says_first_what_is_wrong(call: Call, daemon: Canned, status: dict[str, Any]) -> None:
     policy = status["policy"] | {"mode": "monitor"}
+    quiet = {"watchers": 0, "lost": [0, 0], "limited": [0, 0]}
     worse = {"ready": False, "problems": ["the store is read-only"], "operation": None, "policy": policy}
+    worse["events"] = quiet
     daemon.tells["GET", "/status"] = Told(document=status | worse)
     lines = call("status")[1].splitlines()
     assert "NOT READY" in lines[0]
     assert "nothing is dropped" in lines[1]
     assert "the store is read-only" in lines[2]
+    assert not any(line.startswith("events") for line in lines)
 
 
 @pytest.mark.parametrize(
