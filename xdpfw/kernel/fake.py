@@ -189,9 +189,7 @@ class FakeKernel(FakeNeighbours, FakeEvents, FakeVerify):
                 records = zip(classes.tolist(), nexts.tolist(), deadlines.tolist(), strict=True)
                 tables.memberships.update(zip(ids.tolist(), records, strict=True))
             case WriteLeaves(generation, ids, memberships):
-                assert set(memberships.tolist()) <= tables.memberships.keys(), (
-                    "a leaf refers to an unwritten membership"
-                )
+                assert set(memberships.tolist()) <= tables.memberships.keys(), "a leaf refers to an absent membership"
                 tables.leaf[generation].update(zip(ids.tolist(), memberships.tolist(), strict=True))
             case WritePolicy(generation, policy, rules):
                 tables.rules[generation] = FakeRules(policy, rules, self.limits.vectors)
