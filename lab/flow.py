@@ -84,7 +84,7 @@ def send(interface: str, plan: Mapping[str, Any], rate: int) -> dict[str, int]:
 
 def receive() -> dict[int, list[int]]:
     """Per kind: how many different numbers came, then the first ten missing below the highest."""
-    seen: dict[int, set[int]] = {}
+    seen: dict[int, bytearray] = {}  # a flag for each number, so that an hour of them fits in memory
     ended = at_end_of_input()
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as receiver:
         receiver.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
@@ -95,16 +95,21 @@ def receive() -> dict[int, list[int]]:
         while True:
             try:
                 kind, number, _ = PAYLOAD.unpack(receiver.recv(2048))
-                seen.setdefault(kind, set()).add(number)
+                flags = seen.setdefault(kind, bytearray())
+                if number >= len(flags):
+                    flags.extend(bytes(number + 1 - len(flags)))
+                flags[number] = 1
             except TimeoutError:
                 if ended.is_set():
                     break
-    return {kind: [len(numbers), *_missing(numbers)] for kind, numbers in seen.items()}
+    return {kind: [sum(flags), *_missing(flags)] for kind, flags in seen.items()}
 
 
-def _missing(numbers: set[int]) -> list[int]:
-    gaps = (number for number in range(max(numbers)) if number not in numbers)
-    return [number for number, _ in zip(gaps, range(10), strict=False)]
+def _missing(flags: bytearray) -> list[int]:
+    found: list[int] = []
+    while len(found) < 10 and (gap := flags.find(0, found[-1] + 1 if found else 0)) >= 0:
+        found.append(gap)
+    return found
 
 
 def at_end_of_input() -> threading.Event:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from xdpfw.kernel import program as programs
 from xdpfw.kernel.adapter import RealKernel
 from xdpfw.kernel.instance import link_state
 from xdpfw.model.errors import Conflict, MapFull
+from xdpfw.model.feature import Feature
 from xdpfw.model.interface import AttachMode
 from xdpfw.model.limits import Limits
 from xdpfw.model.reason import MAX_REASONS, Reason
@@ -96,6 +98,22 @@ def test_filtering_goes_on_and_programs_stay(host: Host, kernel: RealKernel, wir
     assert again.activate() == [attached]
     eventually(lambda: again.read_tally("xf1")[BLOCK_ROW, 2] == 3, "three frames are dropped with no daemon there")
     assert again.features()["compiler"] is None  # nothing was compiled
+
+
+def test_pins_record_schema_revision_and_features(host: Host, kernel: RealKernel) -> None:
+    kernel.use(frozenset({Feature.MATCH_DESTINATION, Feature.EVENTS}))
+    kernel.execute(insert("203.0.113.0/24", 1), 7)
+    kernel.stop(detach=False)
+    shown = json.loads(
+        subprocess.run(
+            ["bpftool", "-j", "map", "dump", "pinned", str(host.pins / "tables-1" / "meta")],
+            capture_output=True, check=True,
+        ).stdout
+    )  # fmt: skip
+    record = np.frombuffer(bytes(int(octet, 16) for octet in shown[0]["value"]), layouts.META)[0]
+    assert (record["schema"], record["revision"]) == (layouts.SCHEMA, 7)
+    bits = [at for at, feature in enumerate(Feature) if feature in (Feature.MATCH_DESTINATION, Feature.EVENTS)]
+    assert record["features"] == sum(1 << bit for bit in bits)
 
 
 CUT_OFF = """

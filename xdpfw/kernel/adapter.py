@@ -129,6 +129,7 @@ class RealKernel:
             self._bring_program(instance, running)
         if not self._learns:
             self._learner.end(self._pins.linked())
+        self.tables.note_features(self.program.features)
 
     def _outdated(self, old: Sequence[Path] = ()) -> Iterator[tuple[Instance, int]]:
         for name in self._pins.linked():
@@ -199,8 +200,7 @@ class RealKernel:
         self.applier.execute(ops, revision)
 
     def verify(self, expected: Expected, *, mend: bool = False, quick: bool = False) -> list[Deviation]:
-        tables = self._verifier.quick(expected) if quick else self._verifier.whole(expected)
-        return outcome(tables, mend=mend)
+        return outcome((self._verifier.quick if quick else self._verifier.whole)(expected), mend=mend)
 
     @property
     def bans(self) -> BanTable:

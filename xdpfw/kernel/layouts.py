@@ -243,6 +243,9 @@ SCRATCH = np.dtype(
     [("packet", PACKET), ("decision", DECISION), ("rows", "u4", 2), ("seat", "u4", 2), ("room", "u8", 8)]
 )
 
+SCHEMA = 1
+"""Version of what the pins mean, to be raised when an earlier version must not take them over."""
+
 META = np.dtype(
     [
         ("layout", "u8"),
@@ -250,7 +253,10 @@ META = np.dtype(
         ("applying", "u4"),  # a change was begun and not finished
         ("ready", "u4"),  # the tables have been in force
         ("records", "u8"),  # RECORDS of the version that wrote them
-        ("reserved", "u8", 4),
+        ("schema", "u4"),  # SCHEMA of the version that wrote them
+        ("spare", "u4"),
+        ("features", "u8"),  # of the program, as a bit for each in the order of model/feature.py
+        ("reserved", "u8", 2),
     ]
 )
 FREE, INSERTING, LIVE, DELETING = range(4)

@@ -18,6 +18,7 @@ from xdpfw.kernel.keys import directory_rows, keys_of_rows
 from xdpfw.kernel.maps import Map, MapSpec, View, leaf_ids, leaf_shards, limiter_sets, shared_specs
 from xdpfw.kernel.port import Directory, tier_of
 from xdpfw.kernel.tiers import sow
+from xdpfw.model.feature import Feature, Features
 from xdpfw.model.limits import Limits
 from xdpfw.model.prefix import FAMILIES, HOST_LENGTH, Family
 from xdpfw.policy.keys import order, parents
@@ -73,7 +74,7 @@ class Tables:
         control["shared_shards"] = shards < self.cpus
         control["vectors"], control["limiter_sets"] = self.limits.vectors, limiter_sets(self.limits)
         self.maps["ban_control"].view[0]["seed"] = secrets.randbits(64)
-        self.meta["layout"], self.meta["records"] = layout, layouts.RECORDS
+        self.meta["layout"], self.meta["records"], self.meta["schema"] = layout, layouts.RECORDS, layouts.SCHEMA
         sow(self.maps["seeds"].view)
 
     @classmethod
@@ -103,6 +104,10 @@ class Tables:
     @property
     def meta(self) -> Any:
         return self.maps["meta"].view[0]
+
+    def note_features(self, features: Features) -> None:
+        """What the programs that run are made for."""
+        self.meta["features"] = sum(1 << bit for bit, feature in enumerate(Feature) if feature in features)
 
     @property
     def control(self) -> Any:

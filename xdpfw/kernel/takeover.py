@@ -13,23 +13,46 @@ from xdpfw.kernel import layouts, libbpf
 from xdpfw.kernel.ban_maps import BanMaps
 from xdpfw.kernel.bpffs import Pins
 from xdpfw.kernel.keys import as_bytes
-from xdpfw.kernel.maps import Map, View, shared_specs
+from xdpfw.kernel.maps import ARRAY, INDEX, Map, MapSpec, View, shared_specs
 from xdpfw.kernel.port import Directory, Started
 from xdpfw.kernel.tables import Tables, list_directory
+from xdpfw.model.errors import Conflict
 from xdpfw.model.limits import Limits
 from xdpfw.model.policy import MAX_SLOTS
 from xdpfw.model.prefix import FAMILIES
 
+META = MapSpec("meta", ARRAY, INDEX, layouts.META, 1)
+
 
 def find(pins: Pins, limits: Limits, cpus: int) -> tuple[Tables | None, str]:
-    """The newest pinned tables that fit, or None and why (nothing to say when there were none)."""
+    """The newest pinned tables that fit, or None and why (nothing to say when there were none).
+
+    Raises Conflict: a newer version pinned them.
+    """
     numbered = pins.tables()
+    for path in numbered.values():
+        _refuse_newer(path, pins)
     for number in sorted(numbered, reverse=True):
         if tables := Tables.open(numbered[number], limits, cpus):
             return tables, ""
     if not numbered:
         return None, ""
     return None, "the pinned tables have another layout or other sizes; new ones take their place"
+
+
+def _refuse_newer(path: Path, pins: Pins) -> None:
+    try:
+        fd = libbpf.get(path / "meta")
+    except libbpf.Refused:
+        return  # broken, or not whole
+    with contextlib.closing(Map(META, fd)) as meta:
+        schema = int(meta.view[0]["schema"])
+    if schema > layouts.SCHEMA:
+        raise Conflict(
+            f"the filters that are in force were pinned by a newer xdpfw (schema {schema}; this one knows "
+            f"{layouts.SCHEMA}), and are left as they are: start that version again, or take them off first, so that "
+            f"nothing is filtered until this one has started: xdpfw detach --all --offline (or rm -r {pins.base})"
+        )
 
 
 def started(tables: Tables, reason: str) -> Started:
