@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match
 
 from api.failures import TooManyFailures
 from xdpfw.model.errors import Fault, XdpfwError
@@ -123,13 +124,26 @@ def _message(item: Mapping[str, Any]) -> str:
     return str(item["msg"]).removeprefix("Value error, ")
 
 
-async def _on_http_exception(_request: Request, error: Exception) -> Response:
+async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        error.headers = {"Allow": ", ".join(sorted(_allowed(request)))}
     phrase = http.HTTPStatus(error.status_code).phrase
     detail = {404: "there is no such resource", 405: "this resource does not take that method"}.get(
         error.status_code, error.detail
     )
     return problem(error.status_code, phrase, detail, headers=error.headers)
+
+
+def _allowed(request: Request) -> set[str]:
+    """The methods of a resource, which has a route for each (RFC 9110, 15.5.6)."""
+    routes = request.app.routes
+    methods = {
+        method
+        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    }
+    return methods | {"HEAD"} if "GET" in methods else methods
 
 
 async def _on_disconnect(_request: Request, _error: Exception) -> Response:

@@ -42,6 +42,22 @@ def test_other_methods_are_405(api: Api, method: str, path: str) -> None:
     assert response.headers["allow"]
 
 
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("sets/block/entries", "GET, HEAD, PATCH, PUT"),
+        ("sets/block/entries/192.0.2.1", "DELETE, GET, HEAD, PUT"),
+        (f"interfaces/{WAN}", "DELETE, GET, HEAD, PUT"),
+        ("tokens", "GET, HEAD, POST"),
+        ("confirmations/x", "DELETE, POST"),
+    ],
+)
+def test_all_methods_that_a_resource_takes_are_told(api: Api, path: str, methods: str) -> None:
+    answer = api.client.request("TRACE", path)
+    problem(answer, 405)
+    assert answer.headers["allow"] == methods
+
+
 def test_head_is_get_without_a_body(api: Api) -> None:
     for path in ("sets", "sets/block", B, "interfaces"):
         get, head = ok(api.client.get(path)), ok(api.client.head(path))

@@ -80,7 +80,7 @@ def read_capture(body: bytes, ends: list[int]) -> tuple[list[Any], str]:
 
 
 @given(damaged(CAPTURES), st.lists(st.integers(0, 500), max_size=6))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_captures_mean_the_same_in_whatever_pieces_they_come(body: bytes, ends: list[int]) -> None:
     whole, why = read_capture(body, [])
     assert read_capture(body, ends) == (whole, why)
@@ -111,7 +111,7 @@ READERS: dict[str, tuple[list[bytes], Callable[..., Bulk]]] = {
 
 @pytest.mark.parametrize("form", READERS)
 @given(data=st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_lists_are_read_or_refused_with_places(form: str, data: Any) -> None:
     sound, read = READERS[form]
     body = data.draw(damaged(sound))
@@ -143,7 +143,7 @@ RULES = st.fixed_dictionaries(
 
 
 @given(st.lists(ENTRIES | VALUES, max_size=4))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_entries_of_any_kind_are_read_or_refused_with_places(items: list[Any]) -> None:
     strict, lenient = (parse_items(items, now=0, skip_invalid=skip) for skip in (False, True))
     assert [fault.pointer for fault in strict.faults] == [fault.pointer for fault in lenient.skipped]
@@ -151,7 +151,7 @@ def test_entries_of_any_kind_are_read_or_refused_with_places(items: list[Any]) -
 
 
 @given(st.lists(RULES | VALUES, max_size=3))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_rules_are_read_or_refused_with_places(documents: list[Any]) -> None:
     try:
         rules = parse_rules(documents)
@@ -162,7 +162,7 @@ def test_rules_are_read_or_refused_with_places(documents: list[Any]) -> None:
 
 
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(("policy", "rules", "sets", "interfaces"), VALUES)) | VALUES)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_configurations_are_read_or_refused_with_places(document: Any) -> None:
     try:
         read_config(document, 0)
