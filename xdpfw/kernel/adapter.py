@@ -40,7 +40,7 @@ from xdpfw.kernel.port import (
 from xdpfw.kernel.program import PacketProgram
 from xdpfw.kernel.tables import Tables
 from xdpfw.kernel.twin import Twin, Twins
-from xdpfw.kernel.verify import Verifier, outcome
+from xdpfw.kernel.verify import Verifier
 from xdpfw.model.deviation import Deviation
 from xdpfw.model.errors import MapFull, NotFound, XdpfwError
 from xdpfw.model.feature import Feature, Features
@@ -129,7 +129,6 @@ class RealKernel:
             self._bring_program(instance, running)
         if not self._learns:
             self._learner.end(self._pins.linked())
-        self.tables.note_features(self.program.features)
 
     def _outdated(self, old: Sequence[Path] = ()) -> Iterator[tuple[Instance, int]]:
         for name in self._pins.linked():
@@ -200,7 +199,7 @@ class RealKernel:
         self.applier.execute(ops, revision)
 
     def verify(self, expected: Expected, *, mend: bool = False, quick: bool = False) -> list[Deviation]:
-        return outcome((self._verifier.quick if quick else self._verifier.whole)(expected), mend=mend)
+        return self._verifier.look(expected, mend=mend, quick=quick)
 
     @property
     def bans(self) -> BanTable:

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from xdpfw.kernel import closed, layouts, libbpf, verify_pins, verify_prefixes, verify_tiers
+from xdpfw.kernel import closed, layouts, libbpf, memory, verify_pins, verify_prefixes, verify_tiers
 from xdpfw.kernel.apply import Applier
 from xdpfw.kernel.ban_maps import ban_places
 from xdpfw.kernel.clock import KernelClock
@@ -61,6 +61,12 @@ class Verifier:
         self._tables, self._applier, self._instances, self._clock = tables, applier, instances, clock
         self._outdated, self._bring = outdated, bring
         self._gauges = Gauges(tables.maps)
+
+    def look(self, expected: Expected, *, mend: bool, quick: bool) -> list[Deviation]:
+        found = outcome(self.quick(expected) if quick else self.whole(expected), mend=mend)
+        if not quick:  # what large tables were compared with would stay with the process
+            memory.give_back()
+        return found
 
     def quick(self, expected: Expected) -> Iterator[Finding]:
         """Everything but prefixes, of which only the number is looked at: some milliseconds."""
