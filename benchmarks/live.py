@@ -22,12 +22,14 @@ from xdpfw.model.prefix import Family
 from xdpfw.model.reason import Verdict
 
 PREFIXES, HOSTS = 1_000_000, 900_000
-SOURCES, TABLE = 200_000, 1 << 18
+SOURCES, FEW, TABLE = 200_000, 10_000, 1 << 18
 NFTABLES, XDP_FILTER = 100_000, 10_000
 """Prefixes and hosts that the peers have."""
-BARE_DROP, BARE_PASS = "bare XDP_DROP", "bare XDP_PASS"
+BARE_DROP, BARE_PASS, LOOKING = "bare XDP_DROP", "bare XDP_PASS", "XDP_DROP that looked at the source"
 PEER, TABLES = "xdp-filter, all features", "nftables"
-OURS, SILENT, TRIES, TRIES_LRU = "xdpfw", "xdpfw without talkers", "xdpfw, tries only", "xdpfw, tries and LRU only"
+OURS, SILENT, TRIES, TRIES_LRU = "xdpfw", "xdpfw, no talkers", "xdpfw, tries only", "xdpfw, tries and LRU only"
+
+UNCOUNTED = "xdpfw, no talkers, no hits of entries"
 
 Values = dict[str, tuple[Received, ...]]
 
@@ -114,21 +116,28 @@ def _ipv4(wire: Wire, rounds: int) -> Iterator[Figure]:
                 (clean, 0.5), (inside[: SOURCES // 4], 0.25), (hosts.inside(random, SOURCES // 4), 0.25)
             )
             prefixes, theirs = receivers.flood((inside, 1)), receivers.flood((listed.inside(random, SOURCES), 1))
+            few = receivers.flood((inside[:FEW], 1))
             receivers.add(BARE_DROP, verdict("XDP_DROP"), prefixes)
+            receivers.add(LOOKING, verdict("XDP_DROP", looks=True), prefixes)
             receivers.add(f"{OURS}, mixed", site.program(), mixed)
             receivers.add(f"{TRIES_LRU}, mixed", site.program("-DTRIES_ONLY", lru=True), mixed)
-            receivers.add(f"{OURS}, blocked by prefix", site.program(), prefixes)
-            receivers.add(f"{SILENT}, blocked by prefix", site.program("-DTALKERS=0"), prefixes)
+            receivers.add(f"{OURS}, by prefix", site.program(), prefixes)
+            receivers.add(f"{SILENT}, by prefix", site.program("-DTALKERS=0"), prefixes)
+            bare = site.program("-DTALKERS=0", "-DENTRY_COUNTERS=0")
+            receivers.add(f"{UNCOUNTED}, by prefix", bare, prefixes)
+            receivers.add(_of(f"{SILENT}, by prefix", FEW), site.program("-DTALKERS=0"), few)
             receivers.add(f"{PEER}, its hosts", xdp_filter("alw_all", listed), theirs)
             receivers.add("xdp-filter, IPv4 only, its hosts", xdp_filter("alw_ip", listed), theirs)
             values, counted = receivers.in_turns(rounds), receivers.counted(rounds)
-        yield from _figures(f"IPv4, {PREFIXES:,} prefixes, {HOSTS:,} hosts; dropped", values, counted)
+        yield from _figures("IPv4, dropped", values, counted)
         yield from _ratio(f"mixed, against {PEER}", 0.8, values, f"{OURS}, mixed", f"{PEER}, its hosts")
         yield from _ratio("mixed, against tries and LRU only", 0.1, values, f"{OURS}, mixed", f"{TRIES_LRU}, mixed")
-        silent = f"{SILENT}, blocked by prefix"
-        yield from _ratio("by prefix, no talkers, against bare XDP_DROP", 1.25, values, silent, BARE_DROP)
+        silent = f"{SILENT}, by prefix"
+        yield from _ratio(f"by prefix, no talkers, against {BARE_DROP}", 1.25, values, silent, BARE_DROP)
+        yield from _ratio("the same, uncounted", None, values, f"{UNCOUNTED}, by prefix", BARE_DROP)
+        yield from _ratio(_of("the same", FEW), None, values, _of(silent, FEW), BARE_DROP)
         site.decide(Policy())
-        yield from _passed(wire, rounds, site, clean)
+        yield from _passed(wire, rounds, site, clean[:FEW])
 
 
 def _passed(wire: Wire, rounds: int, site: Site, clean: Addresses) -> Iterator[Figure]:
@@ -139,7 +148,7 @@ def _passed(wire: Wire, rounds: int, site: Site, clean: Addresses) -> Iterator[F
         receivers.add(OURS, site.program(), flood)
         receivers.add(PEER, xdp_filter("alw_all"), flood)
         values, counted = receivers.in_turns(rounds), receivers.counted(rounds)
-    yield from _figures("IPv4, clean; passed to the stack", values, counted)
+    yield from _figures("IPv4, passed", values, counted)
     yield from _ratio("passed, against bare XDP_PASS", 1.08, values, OURS, BARE_PASS)
     yield from _ratio(f"passed, against {PEER}", None, values, OURS, PEER)
 
@@ -147,30 +156,40 @@ def _passed(wire: Wire, rounds: int, site: Site, clean: Addresses) -> Iterator[F
 def _nftables(wire: Wire, rounds: int) -> Iterator[Figure]:
     """The same prefixes in both."""
     listing, table = mixes.prefixes(PREFIXES, 4).some(NFTABLES), f"bench{os.getpid()}"
+    inside = listing.inside(np.random.default_rng(2), SOURCES)
     with Site() as site, ExitStack() as opened:
         site.block(listing)
         opened.enter_context(wire.table(table, listing))
         receivers = Receivers(wire, opened, 4)
-        flood = receivers.flood((listing.inside(np.random.default_rng(2), SOURCES), 1))
-        receivers.add(OURS, site.program(), flood)
-        receivers.add_chain(TABLES, table, flood)
+        for count in (SOURCES, FEW):
+            flood = receivers.flood((inside[:count], 1))
+            receivers.add(_of(OURS, count), site.program(), flood)
+            receivers.add_chain(_of(TABLES, count), table, flood)
         values = receivers.in_turns(rounds)
-    yield from _figures(f"IPv4, {NFTABLES:,} prefixes; dropped", values, {})
-    yield from _ratio("by prefix, against nftables netdev ingress", 0.12, values, OURS, TABLES)
+    yield from _figures(f"IPv4, {NFTABLES:,} prefixes", values, {})
+    for count, goal in ((SOURCES, 0.12), (FEW, None)):
+        what = _of("against nftables netdev ingress", count)
+        yield from _ratio(what, goal, values, _of(OURS, count), _of(TABLES, count))
 
 
 def _ipv6(wire: Wire, rounds: int) -> Iterator[Figure]:
     listing = mixes.prefixes(PREFIXES, 6)
+    inside = listing.inside(np.random.default_rng(3), SOURCES)
     with Site() as site, ExitStack() as opened:
         site.block(listing)
         receivers = Receivers(wire, opened, 6)
-        flood = receivers.flood((listing.inside(np.random.default_rng(3), SOURCES), 1))
-        receivers.add(BARE_DROP, verdict("XDP_DROP"), flood)
-        receivers.add(OURS, site.program(), flood)
-        receivers.add(TRIES, site.program("-DTRIES_ONLY"), flood)
+        for count in (SOURCES, FEW):
+            flood = receivers.flood((inside[:count], 1))
+            receivers.add(_of(OURS, count), site.program(), flood)
+            receivers.add(_of(TRIES, count), site.program("-DTRIES_ONLY"), flood)
         values = receivers.in_turns(rounds)
-    yield from _figures(f"IPv6, {PREFIXES:,} prefixes; dropped", values, {})
-    yield from _ratio("by prefix, against tries only", 0.14, values, OURS, TRIES)
+    yield from _figures("IPv6, dropped", values, {})
+    for count, goal in ((SOURCES, 0.14), (FEW, None)):
+        yield from _ratio(_of("against tries only", count), goal, values, _of(OURS, count), _of(TRIES, count))
+
+
+def _of(what: str, sources: int) -> str:
+    return f"{what}, {sources:,} sources"
 
 
 def _figures(what: str, values: Values, counted: dict[str, tuple[float, ...]]) -> Iterator[Figure]:

@@ -141,10 +141,14 @@ def _with_lru_talkers() -> str:
         return inline(Path(place, "xdp_filter.c"))
 
 
+LOOK = "if (data + 34 > (void *)(long)ctx->data_end || !*(__u32 *)(data + 26)) return XDP_ABORTED;"
+
+
 @contextmanager
-def verdict(name: str) -> Iterator[int]:
-    """A program that does nothing but answer XDP_DROP or XDP_PASS."""
-    made = compile_source(f"int answer(struct xdp_md *ctx) {{ return {name}; }}\n", "answer", [])
+def verdict(name: str, *, looks: bool = False) -> Iterator[int]:
+    """A program that does nothing but answer XDP_DROP or XDP_PASS. `looks`: at the source first."""
+    body = f"void *data = (void *)(long)ctx->data; {LOOK * looks} return {name};"
+    made = compiled_once(f"int answer(struct xdp_md *ctx) {{ {body} }}\n", "answer", (), ())
     fd, _ = libbpf.prog_load("bare", made.instructions, frags=True)
     try:
         yield fd

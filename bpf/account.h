@@ -91,6 +91,6 @@ static __always_inline void account(const struct packet *packet, const struct de
 		count_rule(packet, decision->cause, cpu);
 	if (MONITORED_RULES && decision->monitored_cause)
 		count_monitored(packet, decision, cpu);
-	if (decision->leaf)
+	if (ENTRY_COUNTERS && decision->leaf)
 		count_leaf(packet, decision, cpu);
 }

@@ -60,6 +60,9 @@
 #ifndef TALKERS
 #define TALKERS 1
 #endif
+#ifndef ENTRY_COUNTERS
+#define ENTRY_COUNTERS 1
+#endif
 #ifdef TRIES_ONLY /* nothing before the tries */
 #define REMEMBERED_LEAVES 0
 #else
