@@ -53,12 +53,12 @@ static __always_inline __u32 ask_flats4(__u32 host)
 	return leaves ? leaves[host >> 8 & 15] : 0;
 }
 
-static __always_inline __u32 ask_tiers4(__be32 address)
+/* What is longer than a /8. */
+static __always_inline __u32 ask_inside4(__u32 host)
 {
-	__u32 host = bpf_ntohl(address), index = host >> 13, top = host >> 24, zero = 0, state, found;
+	__u32 index = host >> 13, zero = 0, state, found;
 	__u64 *cells = gate4.lookup(&index);
 	struct seeds *by;
-	struct root *root;
 
 	if (!cells)
 		return 0;
@@ -73,8 +73,17 @@ static __always_inline __u32 ask_tiers4(__be32 address)
 		if (found)
 			return found;
 	}
-	if (state) {
-		found = ask_flats4(host);
+	return state ? ask_flats4(host) : 0;
+}
+
+static __always_inline __u32 ask_tiers4(__be32 address)
+{
+	__u32 host = bpf_ntohl(address), index = host >> (16 + TOP4_LOG), top = host >> 24, found;
+	__u64 *tops = top4.lookup(&index);
+	struct root *root;
+
+	if (tops && *tops >> (host >> 16 & ((1 << TOP4_LOG) - 1)) & 1) {
+		found = ask_inside4(host);
 		if (found)
 			return found;
 	}

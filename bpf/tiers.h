@@ -9,7 +9,7 @@
  *   IPv4   root4 /8 · flats4 /24 · buckets4 /28 and /32
  *   IPv6   root6 /16 · buckets6 /28, /32, /36 and so on up to /64, and /128 · trie6 from /65 to /124
  *
- * The gates say which levels are worth asking: gate4 has 2 bits for every /24, gate6 counts what is held at each level
+ * The gates say which levels are worth asking: top4 has a bit for every /16 and gate4 2 for every /24, gate6 counts what is held at each level
  * within a /32 (or several: a cell is chosen by hash). Tables that grow with the number of prefixes are maps of pages: what nobody needs costs
  * no memory, and a page is replaced under the packets' eyes.
  */
@@ -23,6 +23,10 @@ enum gate4_state {
 	GATE_HOSTS = 2,   /* ask for the /32, then as GATE_FLAT */
 	GATE_DEEP = 3,    /* ask for the /32, the /28, then as GATE_FLAT */
 };
+
+/* A word of top4 has that many /16s (a power of two): whether gate4 has anything in that /16. With few prefixes nothing else is asked, and it
+ * is small enough for the nearest cache. */
+#define TOP4_LOG 6
 
 /* A cell of gate6: 5 bits for each level, which stay at 31 once they got there. */
 #define GATE6_CELLS_LOG 19
@@ -82,6 +86,7 @@ _Static_assert(sizeof(struct seeds) == 64, "struct seeds");
 BPF_TABLE("array", __u32, struct seeds, seeds, 1);
 BPF_TABLE("array", __u32, struct root, root4, 1);
 BPF_TABLE("array", __u32, struct root, root6, 1);
+BPF_TABLE("array", __u32, __u64, top4, 1);
 BPF_TABLE("array", __u32, __u64, gate4, 1);
 BPF_TABLE("array", __u32, __u64, gate6, 1);
 BPF_TABLE("array", __u32, struct line, page, 1);

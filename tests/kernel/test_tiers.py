@@ -186,6 +186,17 @@ def states(kernel: RealKernel, cells: Sequence[int]) -> list[int]:
     return [int(words[cell >> 5]) >> (cell & 31) * 2 & 3 for cell in cells]
 
 
+def open_tops(kernel: RealKernel) -> list[int]:
+    """/16s that packets look into."""
+    words = kernel.tables.maps["top4"].view
+    return [64 * number + bit for number, word in enumerate(words.tolist()) for bit in range(64) if word >> bit & 1]
+
+
+def tops_in_use(kernel: RealKernel) -> set[int]:
+    """/16s in which gate4 has anything, 8 words each."""
+    return {int(word) // 8 for word in np.flatnonzero(kernel.tables.maps["gate4"].view)}
+
+
 def wanted_state(held: dict[Network, int], cell: int) -> int:
     """enum gate4_state, by looking at every prefix."""
     around = network_of(cell << 8, 24, 4)
@@ -208,10 +219,11 @@ def test_gates_are_no_wider_than_they_must_be(kernel: RealKernel, seed: int) -> 
             walk.insert(family, [random_network(walk.chosen, family) for _ in range(100)])
             walk.delete(family, walk.chosen.sample(list(walk.held[family]), min(90, len(walk.held[family]))))
         assert states(kernel, cells) == [wanted_state(walk.held[4], cell) for cell in cells]
+        assert set(open_tops(kernel)) == tops_in_use(kernel)
     for family in FAMILIES:
         walk.delete(family, list(walk.held[family]))
     maps = kernel.tables.maps
-    assert not maps["gate4"].view.any()
+    assert not maps["gate4"].view.any() and not maps["top4"].view.any()
     assert not maps["root4"].view["leaf"].any() and not maps["root6"].view["leaf"].any()
     assert not maps["root6"].view["longer"].any()
     counts = [maps["gate6"].view >> np.uint64(5 * field) & np.uint64(31) for field in range(12)]

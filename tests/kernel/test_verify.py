@@ -153,6 +153,7 @@ TAMPERS: list[tuple[Callable[[Loaded], None], str, str]] = [
     (wipe_pages("buckets4"), "buckets4", "203.0.113.7/32 holds nothing, and should hold the leaf of 203.0.113.7/32"),
     (wipe_pages("buckets6"), "buckets6", "2001:db8:1::/48 holds nothing"),
     (close_gate("root4"), "root4", "10.0.0.0/8 holds nothing, and should hold the leaf of 10.0.0.0/8"),
+    (close_gate("top4"), "top4", "198.51.0.0/16 leads past what is in it"),
     (close_gate("gate4"), "gate4", "198.51.100.0/24 leads past what is in it"),
     (close_gate("gate6"), "gate6", "leads past prefixes of /"),
     (close_gate("root6"), "root6", "2001::/16 leads past what is in it"),

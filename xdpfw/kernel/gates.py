@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from xdpfw.kernel.lines import Index, Words
+from xdpfw.kernel.lines import Flags, Index, Words
 from xdpfw.kernel.maps import Map
 from xdpfw.policy.keys import starts
 
@@ -22,16 +22,20 @@ Counter = Callable[[Addresses, int], None]
 NOTHING, FLAT, HOSTS, DEEP = range(4)
 """enum gate4_state"""
 
+TOP, ALL_TOPS = 1 << 8, 1 << 16
+"""/24s in a /16, and how many /16s there are."""
+
 CELLS_LOG, BITS, FIRST = 19, 5, 28
 HOSTS6, TRIE6 = 10, 11
 _FULL = (1 << BITS) - 1
 
 
 class Gate4:
-    """Two bits for every /24, four of them to a byte."""
+    """Two bits for every /24, four of them to a byte; and one for every /16, whether there is anything inside, which is
+    set first and cleared last."""
 
-    def __init__(self, gate: Map) -> None:
-        self._gate = gate
+    def __init__(self, gate: Map, top: Map) -> None:
+        self._gate, self._top = gate, top
 
     @property
     def _packed(self) -> States:
@@ -49,10 +53,12 @@ class Gate4:
     def set(self, cells: Index, states: States) -> None:
         """Cells may come more than once, with the same state; those of one byte take turns."""
         packed = self._packed
+        self.open(_within(cells[states != NOTHING] >> 8))
         for place in range(4):
             here = np.flatnonzero(cells & 3 == place)
             at, shift = cells[here] >> 2, 2 * place
             packed[at] = packed[at] & np.uint8(0xFF ^ 3 << shift) | states[here] << np.uint8(shift)
+        self._close(_within(cells[states == NOTHING] >> 8))
 
     def widen(self, cells: Index, state: int) -> None:
         cells = cells[self.states(cells) < state]
@@ -63,9 +69,35 @@ class Gate4:
         if count < 4:
             self.widen((rows[:, None] * count + np.arange(count)).reshape(-1), FLAT)
             return
+        size = max(1, count // TOP)
+        self.open(_within((rows[:, None] * count // TOP + np.arange(size)).reshape(-1)))
         packed = self._packed.reshape(-1, count // 4)
         found = packed[rows]
         packed[rows] = found | (~(found | found >> 1) & np.uint8(0x55))
+
+    def tops(self) -> Flags:
+        """(1 << 16,): for each /16, whether packets look inside."""
+        return np.unpackbits(self._top.view.view(np.uint8), bitorder="little").astype(np.bool_)
+
+    def open(self, tops: Index) -> None:
+        """Distinct ones."""
+        self._set_tops(tops, 0xFF)
+
+    def _close(self, tops: Index) -> None:
+        """Those of them that have nothing inside any more."""
+        held = self._gate.view.reshape(ALL_TOPS, -1)[tops].any(axis=1)
+        self._set_tops(tops[~held], 0)
+
+    def _set_tops(self, tops: Index, bits: int) -> None:
+        packed = self._top.view.view(np.uint8)
+        for place in range(8):
+            at, bit = tops[tops & 7 == place] >> 3, 1 << place
+            packed[at] = packed[at] & np.uint8(0xFF ^ bit) | np.uint8(bits & bit)
+
+
+def _within(tops: Index) -> Index:
+    """Which there are, each once."""
+    return np.flatnonzero(np.bincount(tops, minlength=1))
 
 
 class Gate6:

@@ -145,6 +145,7 @@ def shared_specs(limits: Limits, cpus: int) -> list[MapSpec]:
         MapSpec("seeds", ARRAY, INDEX, layouts.SEEDS, 1),
         MapSpec("root4", ARRAY, INDEX, layouts.ROOT, 1 << 8),
         MapSpec("root6", ARRAY, INDEX, layouts.ROOT, 1 << 16),
+        MapSpec("top4", ARRAY, INDEX, layouts.CELLS, 1 << 10),
         MapSpec("gate4", ARRAY, INDEX, layouts.CELLS, 1 << 19),
         MapSpec("gate6", ARRAY, INDEX, layouts.CELLS, 1 << 19),
         *(MapSpec(name, ARRAY_OF_MAPS, INDEX, INDEX, PAGE_SLOTS, inner=PAGE) for name in PAGED),

@@ -187,7 +187,10 @@ def tiers_of(maps: Mapping[str, Map], home: Path, leaves: int, covers: Covers) -
         Buckets(pages["buckets4"], Line4(), seeds), Buckets(pages["buckets6"], Line6(), seeds)
     )  # fmt: skip
     roots4, roots6 = Roots(4, maps["root4"], 8), Roots(6, maps["root6"], 16)
-    gate4, gate6 = Gate4(maps["gate4"]), Gate6(maps["gate6"], roots6.count_longer, np.uint64(seeds["odd"]))
+    gate4, gate6 = (
+        Gate4(maps["gate4"], maps["top4"]),
+        Gate6(maps["gate6"], roots6.count_longer, np.uint64(seeds["odd"])),
+    )
     flats = Flats(pages["flats4"], gate4)
     narrowing = Narrowing4(buckets4, gate4, flats)
     steps4 = [

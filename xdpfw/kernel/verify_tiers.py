@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xdpfw.kernel.finding import Finding
-from xdpfw.kernel.gates import DEEP, FLAT, HOSTS, Addresses, Gate4, Gate6
+from xdpfw.kernel.gates import ALL_TOPS, DEEP, FLAT, HOSTS, Addresses, Gate4, Gate6
 from xdpfw.kernel.levels import ALL_24S, Held, InTrie6, Roots, expanded, select
 from xdpfw.kernel.lines import Flags, Index
 from xdpfw.kernel.tiers import Step, Tiers, numbers
@@ -202,6 +202,14 @@ def _gate4(gate: Gate4, held: list[Held]) -> Iterator[Finding]:
             len(cells),
             lambda at: f"{_prefix_of(4, int(cells[at]) << 8, 24)} leads past what is in it",
             lambda: gate.set(cells, wanted[cells]),
+        )
+    tops = np.flatnonzero(wanted.reshape(ALL_TOPS, -1).any(axis=1) & ~gate.tops())
+    if len(tops):
+        yield Finding(
+            "top4",
+            len(tops),
+            lambda at: f"{_prefix_of(4, int(tops[at]) << 16, 16)} leads past what is in it",
+            lambda: gate.open(tops),
         )
 
 
