@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from api.auth import Role
+from api.failures import BURST
 from tests.api.conftest import WAN, Api, ok, problem
 
 B = "sets/block/entries"
@@ -138,6 +139,13 @@ def test_tokens_are_told_by_name_and_their_secrets_nowhere(api: Api) -> None:
     assert items[2]["author"]["actor"] == "anonymous"
     text = api.client.get("audit").text
     assert secret.rpartition("_")[2][:20] not in text and made["secret"].rpartition("_")[2][:20] not in text
+
+
+def test_who_goes_on_without_a_token_does_not_fill_the_trail(fake: Api) -> None:
+    with fake.tcp("xdpfw_00000000_" + "x" * 43) as client:
+        answers = [client.delete(f"{B}/192.0.2.1").status_code for _ in range(BURST + 10)]
+    assert 429 in answers
+    assert [record["status"] for record in trail(fake)] == [401] * answers.count(401)
 
 
 def test_pages_and_filters(api: Api) -> None:
