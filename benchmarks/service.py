@@ -63,6 +63,7 @@ class Bench:
         with site() as (_, daemon):
             put(daemon, files(daemon, "many", self.lists[:1])[0])
             settle(daemon)
+            time.sleep(2 * IDLE)  # by then it has compiled what it does at leisure
             turns, connection = itertools.count(), daemon.rest.open()
 
             def replace(more: dict[str, object]) -> None:

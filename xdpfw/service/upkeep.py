@@ -26,7 +26,7 @@ BANS_EVERY = 1.0
 SETTLE_EVERY = 1.0
 NOTE_EVERY = 1.0
 DRIFT_EVERY = 2.0
-WIDEN_EVERY = 10.0
+WIDEN_EVERY = 30.0
 """Not at once: a start has better things to do."""
 RECONCILE_EVERY = 5.0
 """Also without any news from the kernel: an attach that failed is tried again."""
