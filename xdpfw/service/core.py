@@ -16,8 +16,8 @@ from xdpfw.events import Events
 from xdpfw.hold import Hold
 from xdpfw.hub import Hub
 from xdpfw.interfaces import Interfaces
-from xdpfw.kernel.port import Kernel
-from xdpfw.model.errors import Unavailable, XdpfwError
+from xdpfw.kernel.port import Kernel, Started
+from xdpfw.model.errors import Conflict, Unavailable, XdpfwError
 from xdpfw.model.feature import Feature
 from xdpfw.model.ledger import AuditRecord, Pending
 from xdpfw.model.limits import Limits
@@ -142,6 +142,7 @@ class Core:
     def _load(self) -> None:
         saved = self.store.load()
         started = self.kernel.start()
+        self._check_not_forgotten(saved, started)
         current = self._without_overdue(replace(saved, sets=self._catch_up(saved)))
         # Until the tables hold what is current, those that are in force may be what was saved.
         features = features_of(saved.policy) | features_of(current.policy)
@@ -172,6 +173,17 @@ class Core:
         self._writer = Writer(self.kernel, self.store, compiler, state, used, self._after_long)
         self._writer.ask("bans", features & {Feature.BANS})
         self._after_long()
+
+    def _check_not_forgotten(self, saved: Saved, started: Started) -> None:
+        """Raises Conflict: the tables hold prefixes, and the store has never held any. To follow it would let pass what
+        is blocked."""
+        held = sum(map(len, started.directory.keys.values()))
+        if held and not saved.revision:
+            raise Conflict(
+                f"the database is new and empty, but the filters in force hold {held:,} prefixes, which stay: put a "
+                "backup in its place (xdpfw restore FILE), or take the filters off and begin anew (xdpfw detach --all "
+                "--offline)"
+            )
 
     def _catch_up(self, saved: Saved) -> Sets:
         """What the passing of time and steps of the clock did to the sets while no daemon ran."""

@@ -43,8 +43,8 @@ CHECKPOINT_PAGES = 1000
 WAL_LIMIT = 64 << 20
 """Bytes of write-ahead log that are kept on disk after a large write."""
 DAMAGED = (
-    "the database is damaged; stop the daemon (filters stay in force), move the file and those beside it away, and put "
-    "back a copy or import the sets anew"
+    "the database is damaged; stop the daemon (filters stay in force) and put a copy in its place (xdpfw restore "
+    "FILE); without one, move it away, take the filters off (xdpfw detach --all --offline) and import the sets anew"
 )
 
 Table = tuple[int, Family]
@@ -66,6 +66,7 @@ class SqliteStore:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             path.chmod(0o600)
             self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            self._file = path.stat().st_ino
         try:
             with self._errors():
                 self._db.execute("PRAGMA journal_mode = WAL")
@@ -95,6 +96,7 @@ class SqliteStore:
     def _transaction(self) -> Iterator[None]:
         """All or nothing. Raises StoreError."""
         with self._lock, self._errors():
+            self._check_place()
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -104,6 +106,14 @@ class SqliteStore:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+
+    def _check_place(self) -> None:
+        """What is written to a file without a name is lost with this process."""
+        if not self.path.exists() or self.path.stat().st_ino != self._file:
+            raise StoreError(
+                f"{self.path} was deleted or replaced under the daemon, and nothing can be kept: put it back "
+                "(xdpfw restore, with the daemon stopped) and start the daemon again; what is in force stays"
+            )
 
     # reading
 
