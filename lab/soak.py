@@ -23,8 +23,6 @@ from lab.flow import Flow
 from lab.kills import Kills
 from lab.network import Network
 from lab.work import Work
-from xdpfw.kernel import libbpf
-from xdpfw.kernel.gauges import memory
 
 RATE = 8_000
 SPOOFED = 2_000
@@ -39,6 +37,9 @@ hosts4 = 100000
 BLOCKED = ("192.0.2.0/24", "203.0.113.77", "2001:db8:bad::/48", "100.64.0.0/10", "2001:db8:f::/48")
 KILLED, EVERY = 0.6, 3.0
 """The part of the time in which it is killed, and seconds from one kill to the next."""
+
+PAGE = 256 << 10
+"""Bytes of one page of the tables that grow by pages."""
 
 GROWTH = 32 << 20
 """Bytes by which the memory of the daemon may be more at the end: what an import needs for a while."""
@@ -58,7 +59,7 @@ def sources(seed: int) -> dict[str, list[str]]:
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Bytes of the daemon and of the maps that it pinned, and its descriptors."""
+    """Bytes of the daemon and of its maps, and its descriptors."""
 
     daemon: int
     maps: int
@@ -69,17 +70,12 @@ class Sizes:
         assert daemon.process is not None
         proc = Path(f"/proc/{daemon.process.pid}")
         resident = next(line for line in (proc / "status").read_text().splitlines() if line.startswith("RssAnon:"))
-        return cls(int(resident.split()[1]) << 10, _pinned(daemon.pins), len(list((proc / "fd").iterdir())))
+        return cls(int(resident.split()[1]) << 10, _maps(daemon), len(list((proc / "fd").iterdir())))
 
 
-def _pinned(pins: Path) -> int:
-    total = 0
-    for path in pins.rglob("*"):
-        if path.is_file() and path.parent.name != "links" and path.name != "program":
-            fd = libbpf.get(path)
-            total += memory(fd)
-            os.close(fd)
-    return total
+def _maps(daemon: Daemon) -> int:
+    shared = sum(found["memory"] for found in daemon.rest.get("interfaces/lan1/program")["maps"])
+    return int(shared) + PAGE * len(list(daemon.pins.glob("tables-*/*-pages/*")))
 
 
 class Soak:
