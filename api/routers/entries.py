@@ -54,8 +54,8 @@ PATCH_BODY = {
 }
 BULK_BODY = {
     "requestBody": {
-        "required": True,
-        "description": f"At most {BULK_LIMIT} bytes",
+        "required": False,
+        "description": f"At most {BULK_LIMIT} bytes. No body is an empty list, which needs `force` where entries are",
         "content": {
             "text/plain": {
                 "schema": {"type": "string"},
