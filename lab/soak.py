@@ -11,7 +11,9 @@ import argparse
 import json
 import os
 import random
+import signal
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -89,6 +91,7 @@ class Soak:
         self.flow = Flow(network, network.clients[0], sources(seed), RATE)
         self.before = self.after = Sizes.of(self.daemon)
         self.lost_events = 0
+        self._over = threading.Event()
 
     def _prepare(self) -> None:
         rest = self.daemon.rest
@@ -99,17 +102,22 @@ class Soak:
         rest.must("PUT", "rules/limited?force=true", rule)
 
     def run(self, seconds: float, kills: int) -> None:
-        """Killed for a part of the time, or so often; then undisturbed, to see whether anything grows."""
+        """Killed for a part of the time, or so often; then undisturbed, to see whether anything grows. Ctrl-C ends it
+        early."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: self._over.set())
         began = time.monotonic()
         self.work.start()
         names = list(self.kills.points)
-        while len(self.kills.started) < kills or (not kills and time.monotonic() - began < seconds * KILLED):
+        while not self._over.is_set() and (
+            len(self.kills.started) < kills or (not kills and time.monotonic() - began < seconds * KILLED)
+        ):
             self.kills.once(names[len(self.kills.started) % len(names)])
-            time.sleep(0 if kills else self._chosen.uniform(0, EVERY))
+            self._over.wait(0 if kills else self._chosen.uniform(0, EVERY))
         settling = max(2.0, seconds * (1 - KILLED) / 2)
-        time.sleep(settling)
+        self._over.wait(settling)
         self.before = Sizes.of(self.daemon)
-        time.sleep(settling)
+        self._over.wait(settling)
         self.after = Sizes.of(self.daemon)
         self.work.stop()
         self.flow.stop()

@@ -16,8 +16,8 @@ REMEMBERED = 10
 SHOWN_FOR = 3600 * SECOND
 """How long status tells of what was mended."""
 
-SHARE = 25
-"""A whole look may take that part of one processor's time."""
+SHARE, LEAST = 25, 5.0
+"""A whole look may take that part of one processor's time, and comes no sooner than after so many seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,4 +61,4 @@ class Drift:
 
     def looked(self, spent: float) -> None:
         """A whole look took so many seconds."""
-        self._whole_at = self._clock.monotonic() + round(spent * SHARE * SECOND)
+        self._whole_at = self._clock.monotonic() + round(max(LEAST, spent * SHARE) * SECOND)

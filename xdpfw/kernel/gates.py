@@ -45,11 +45,6 @@ class Gate4:
         found: States = self._packed[cells >> 2] >> ((cells & 3) * 2).astype(np.uint8)
         return found & np.uint8(3)
 
-    def all_states(self) -> States:
-        """(1 << 24,)"""
-        four: States = self._packed[:, None] >> np.array([0, 2, 4, 6], np.uint8) & np.uint8(3)
-        return four.reshape(-1)
-
     def set(self, cells: Index, states: States) -> None:
         """Cells may come more than once, with the same state; those of one byte take turns."""
         packed = self._packed

@@ -96,7 +96,7 @@ class Verifier:
 
     def _large(self, expected: Expected) -> Iterator[Finding]:
         for family in FAMILIES:
-            universe = Universe.of(family, expected.keys[family], expected.leaves[family], self._tables.ids)
+            universe = Universe.of(family, expected.keys[family], expected.leaves[family])
             yield from verify_prefixes.findings(self._tables, self._applier, universe)
             yield from verify_tiers.findings(self._applier.tiers[family], universe)
         yield from verify_prefixes.strangers(self._tables, expected)

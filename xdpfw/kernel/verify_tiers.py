@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from xdpfw.kernel.finding import Finding
-from xdpfw.kernel.gates import ALL_TOPS, DEEP, FLAT, HOSTS, Addresses, Gate4, Gate6
-from xdpfw.kernel.levels import ALL_24S, Held, InTrie6, Roots, expanded, select
+from xdpfw.kernel.gates import ALL_TOPS, DEEP, FLAT, HOSTS, NOTHING, Addresses, Gate4, Gate6, States
+from xdpfw.kernel.levels import Held, InTrie6, Roots, expanded, select
 from xdpfw.kernel.lines import Flags, Index
 from xdpfw.kernel.tiers import Step, Tiers, numbers
-from xdpfw.model.prefix import Family, Prefix
+from xdpfw.model.prefix import HOST_LENGTH, Family, Prefix
 from xdpfw.policy import keys as k
 from xdpfw.policy.ops import Ids, Keys
 
@@ -43,7 +43,8 @@ class Universe:
     at: Addresses
 
     @classmethod
-    def of(cls, family: Family, keys: Keys, leaves: Ids, ids: int) -> Universe:
+    def of(cls, family: Family, keys: Keys, leaves: Ids) -> Universe:
+        ids = int(leaves.max(initial=0)) + 1
         length = np.full(ids, -1, np.int16)
         length[leaves] = k.lengths(keys)
         high, low = np.zeros(ids, np.uint64), np.zeros(ids, np.uint64)
@@ -190,20 +191,15 @@ def _in_trie(universe: Universe, lengths: npt.NDArray[np.uint8]) -> Held:
 
 
 def _gate4(gate: Gate4, held: list[Held]) -> Iterator[Finding]:
-    wanted = np.zeros(ALL_24S, np.uint8)
-    for state in sorted(STATES.values()):
-        for at, levels, _ in held:
-            here = np.isin(levels, [level for level in STATES if STATES[level] == state])
-            wanted[(at[0][here] >> np.uint64(8)).astype(np.int64)] = state
-    cells = np.flatnonzero(gate.all_states() < wanted)
-    if len(cells):
-        yield Finding(
-            "gate4",
-            len(cells),
-            lambda at: f"{_prefix_of(4, int(cells[at]) << 8, 24)} leads past what is in it",
-            lambda: gate.set(cells, wanted[cells]),
-        )
-    tops = np.flatnonzero(wanted.reshape(ALL_TOPS, -1).any(axis=1) & ~gate.tops())
+    needed = np.zeros(HOST_LENGTH[4] + 1, np.uint8)
+    needed[list(STATES)] = list(STATES.values())
+    states = np.concatenate([needed[levels] for _, levels, _ in held])
+    cells = np.concatenate([at[0] for at, _, _ in held]).astype(np.int64) >> 8
+    low = gate.states(cells) < states
+    if low.any():
+        yield _narrow_gate(gate, cells[low], states[low])
+    used = np.bincount(cells[states > NOTHING] >> 8, minlength=ALL_TOPS) > 0
+    tops = np.flatnonzero(used & ~gate.tops())
     if len(tops):
         yield Finding(
             "top4",
@@ -213,12 +209,27 @@ def _gate4(gate: Gate4, held: list[Held]) -> Iterator[Finding]:
         )
 
 
+def _narrow_gate(gate: Gate4, cells: Index, states: States) -> Finding:
+    """Cells may come more than once."""
+
+    def mend() -> None:
+        for state in sorted(STATES.values()):
+            gate.widen(cells[states == state], state)
+
+    shown = np.unique(cells)
+    return Finding(
+        "gate4", len(shown), lambda at: f"{_prefix_of(4, int(shown[at]) << 8, 24)} leads past what is in it", mend
+    )
+
+
 def _gate6(gate: Gate6, roots: Roots, held: list[Held]) -> Iterator[Finding]:
     longer = np.zeros(len(roots.longer), np.int64)
     for level in [*range(28, 65, 4), LONGEST_IN_TRIE, 128]:
+        chosen = [select(at, levels == level) for at, levels, _ in held]
+        if not any(len(places[0]) for places in chosen):
+            continue
         wanted = np.zeros(gate.size, np.int64)
-        for at, levels, _ in held:
-            places = select(at, levels == level)
+        for places in chosen:
             wanted += np.bincount(gate.cells(level, places).astype(np.int64), minlength=gate.size)
             longer += np.bincount((places[0] >> np.uint64(48)).astype(np.int64), minlength=len(longer))
         cells = np.flatnonzero(gate.counts(level) < np.minimum(wanted, SATURATED))

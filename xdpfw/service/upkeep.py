@@ -25,7 +25,7 @@ EXPIRE_EVERY = 0.25
 BANS_EVERY = 1.0
 SETTLE_EVERY = 1.0
 NOTE_EVERY = 1.0
-DRIFT_EVERY = 2.0
+DRIFT_EVERY = 2.5
 WIDEN_EVERY = 30.0
 """Not at once: a start has better things to do."""
 RECONCILE_EVERY = 5.0
