@@ -150,6 +150,12 @@ class Rest(Command):
         super().__init__(daemon, file)
         self._connection = daemon.rest.open()
 
+    def empty(self) -> None:
+        """Others take minutes meanwhile, which no connection outlives."""
+        super().empty()
+        self._connection.close()
+        self._connection = self._daemon.rest.open()
+
     def load(self) -> None:
         put(self._daemon, self._file)
 

@@ -214,7 +214,7 @@ def site(wrapped: tuple[str, ...] = (), arguments: tuple[str, ...] = ()) -> Iter
 
 def run(*command: str) -> None:
     """To its end, whatever it says. Waiting with a timeout would look only every 50 ms."""
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=True)
 
 
 def put(daemon: Daemon, path: Path) -> None:
