@@ -29,7 +29,7 @@ def draw(figures: Iterable[Figure], directory: Path) -> list[Path]:
     directory.mkdir(parents=True, exist_ok=True)
     plots: dict[str, dict[str, list[Figure]]] = {}
     for figure in figures:
-        if figure.point and figure.point.size and figure.values:
+        if figure.point and figure.point.size and min(figure.values, default=0) > 0:
             lines = plots.setdefault(figure.point.plot, {})
             lines.setdefault(figure.point.line, []).append(figure)
     return [_plot(name, lines, directory / f"{_slug(name)}.svg") for name, lines in plots.items()]
