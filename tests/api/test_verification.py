@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
+import pytest
 
 from tests.api.conftest import Api, ok, problem
 from tests.packets import ethernet, ip, udp
 from xdpfw.drift import Drift
 from xdpfw.kernel.adapter import RealKernel
+from xdpfw.model.deviation import Deviation
 from xdpfw.model.prefix import Prefix
+from xdpfw.policy.expected import Expected
 from xdpfw.policy.keys import key_of
 
 BLOCKED = "203.0.113.0/24"
@@ -81,6 +85,25 @@ def test_drift_is_noticed_shown_and_mended_by_itself(api: Api) -> None:
     assert any("written again" in warning for warning in status["warnings"])
     ready = ok(api.client.get("http://xdpfw/readyz")).json()
     assert ready["drift"] == status["drift"]
+
+
+@pytest.mark.parametrize(("stays", "alone"), [(False, 0), (True, 1)])
+def test_nobody_who_writes_waits_for_a_look_unless_something_stays(
+    fake: Api, monkeypatch: pytest.MonkeyPatch, stays: bool, alone: int
+) -> None:
+    """What others write meanwhile looks like a difference for a moment; it is another one the next time."""
+    writer, told, looks = fake.firewall.writer, itertools.count(), []
+
+    def verify(expected: Expected, *, mend: bool = False, quick: bool = False) -> list[Deviation]:
+        looks.append(writer.lock.locked())
+        writer.performed += 1
+        return [] if looks[-1] else [Deviation("trie4", 1, (f"{BLOCKED if stays else next(told)} is missing",))]
+
+    monkeypatch.setattr(fake.kernel, "verify", verify)
+    fake.firewall.drift = Drift(fake.firewall.clock)
+    fake.run(fake.firewall.look_for_drift())
+    assert (len(looks), sum(looks)) == (2 + alone, alone)
+    assert fake.get("status")["drift"] == []
 
 
 def test_what_cannot_be_mended_is_a_reason_not_to_be_ready(fake: Api) -> None:

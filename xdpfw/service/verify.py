@@ -51,7 +51,15 @@ class VerifyUseCases(Changes):
         if self.interfaces.held or self.writer.changes_long:
             return
         quick = not self.drift.whole_is_due
-        if found := await self._look(quick=quick):
+        found, sure = await self._glance(quick=quick)
+        if not sure:  # a look with nobody writing takes seconds: only for what was seen twice
+            before = found
+            found, sure = await self._glance(quick=quick)
+            if not sure and before != found and not {*map(str, before or ())} & {*map(str, found or ())}:
+                return
+        if not sure:
+            found = await self._look_alone(quick=quick)
+        if found:
             await self._mend(found)
         elif not quick:
             self.drift.settled()
@@ -69,18 +77,23 @@ class VerifyUseCases(Changes):
         self.drift.settled([str(each) for each in left])
 
     async def _look(self, *, quick: bool) -> list[Deviation]:
-        """Without keeping others from writing. Where they did, what was found means little until it is found again."""
+        found, sure = await self._glance(quick=quick)
+        return found or [] if sure else await self._look_alone(quick=quick)
+
+    async def _look_alone(self, *, quick: bool) -> list[Deviation]:
+        async with self.writer.lock:
+            return await self.writer.call(self._verify_now, quick=quick)
+
+    async def _glance(self, *, quick: bool) -> tuple[list[Deviation] | None, bool]:
+        """Without keeping others from writing: what was found (None: no looking was possible), and whether it means
+        anything. Where others wrote meanwhile it means little."""
         async with self.writer.lock:
             before, expected = self.writer.performed, await self.writer.call(self.compiler.expected)
-        found: list[Deviation] | None
         try:
             found = await asyncio.to_thread(self._timed, expected, quick=quick)
         except (XdpfwError, OSError, LookupError, ValueError):  # tables that grew meanwhile
-            found = None
-        if found is not None and (not found or self.writer.performed == before):
-            return found
-        async with self.writer.lock:
-            return await self.writer.call(self._verify_now, quick=quick)
+            return None, False
+        return found, not found or self.writer.performed == before
 
     def _timed(self, expected: Expected, *, quick: bool) -> list[Deviation]:
         began = time.thread_time()
