@@ -31,6 +31,12 @@ def corpora() -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compiled programs, which all kernels of a run share."""
+    return tmp_path_factory.mktemp("programs")
+
+
 FIRST_HALF = ("unit", "api", "browser")
 
 

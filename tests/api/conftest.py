@@ -207,12 +207,14 @@ def fake_server(**serving: Any) -> Iterator[Host]:
 
 
 @contextmanager
-def _real_host() -> Iterator[Host]:
+def _real_host(programs: Path) -> Iterator[Host]:
     from xdpfw.kernel.adapter import RealKernel
+    from xdpfw.kernel.program import PROGRAMS
 
     with private_namespace(), tempfile.TemporaryDirectory(prefix="xdpfw-api-") as directory, ExitStack() as stack:
         subprocess.run(["ip", "link", "set", "dev", "lo", "up"], check=True)
         make_pair(WAN, LAN, 1500)
+        (Path(directory) / PROGRAMS).symlink_to(programs)
         made = 0
 
         def kernel() -> RealKernel:
@@ -227,8 +229,8 @@ def _real_host() -> Iterator[Host]:
 
 
 @pytest.fixture(scope="module", params=["fake", pytest.param("real", marks=pytest.mark.kernel)])
-def host(request: pytest.FixtureRequest) -> Iterator[Host]:
-    with fake_server() if request.param == "fake" else _real_host() as host:
+def host(request: pytest.FixtureRequest, programs: Path) -> Iterator[Host]:
+    with fake_server() if request.param == "fake" else _real_host(programs) as host:
         yield host
 
 

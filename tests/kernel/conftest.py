@@ -88,11 +88,6 @@ class Host:
         remove_tree(self.pins)
 
 
-@pytest.fixture(scope="session")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("programs")
-
-
 @pytest.fixture
 def make_host(tmp_path: Path, programs: Path) -> Iterator[Callable[[], Host]]:
     hosts: list[Host] = []
