@@ -13,7 +13,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from benchmarks import captures, limits, rules, viewers
-from benchmarks.figures import Figure
+from benchmarks.figures import Figure, ratio
 from benchmarks.watching import KEYS, tail, watch
 from lab import prefixes
 from lab.daemon import XDPFW, Daemon
@@ -51,6 +51,7 @@ class Bench:
             "cli": self.cli,
             "start": self.start,
             "replace": self.replace,
+            "verify": self.verify,
             "top": self.top,
             "events": self.events,
             "viewers": lambda: viewers.measure(self.repeat),
@@ -127,6 +128,21 @@ class Bench:
             yield from memory(daemon, f"with {self.count:,}", 400)
             yield Figure(f"daemon's peak memory with {self.count:,}", "MB", None, (resident(daemon, "VmHWM"),))
             yield from self._starts(daemon)
+
+    def verify(self) -> Iterator[Figure]:
+        """Comparing all of the kernel's tables with the policy, beside loading them."""
+        loads: list[float] = []
+        looks: list[float] = []
+        with site() as (_, daemon):
+            [path] = files(daemon, "many", self.lists[:1])
+            for _ in range(self.repeat):
+                clear(daemon)
+                settle(daemon)
+                loads += repeat(1, lambda: put(daemon, path))
+                settle(daemon)
+                looks += repeat(1, lambda: daemon.rest.get("verification"))
+        yield Figure(f"compare all tables with the policy, {self.count:,}", "ms", 5000, tuple(looks))
+        yield ratio("  beside loading them", None, looks, loads)
 
     def top(self) -> Iterator[Figure]:
         """The live view under a flood: what it takes, and how soon a key shows."""

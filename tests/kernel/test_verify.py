@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.packets import ethernet, ip, udp
 from xdpfw.kernel import layouts, libbpf
 from xdpfw.kernel.adapter import RealKernel
 from xdpfw.kernel.keys import host_keys, trie_keys
+from xdpfw.kernel.pages import Pages
 from xdpfw.model.prefix import FAMILIES, Prefix
 from xdpfw.model.reason import Verdict
 from xdpfw.policy import keys as k
@@ -183,6 +185,29 @@ def test_what_somebody_changed_is_told_and_mended(
     loaded.remove("block", [Prefix.parse("192.0.2.0/24")])
     loaded.use(default=Verdict.PASS)
     assert loaded.deviations() == []
+
+
+def test_a_page_that_may_not_be_opened_again_is_made_anew(loaded: Loaded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a daemon that is not root. No slot leads to it before it holds all that the old one does."""
+
+    def refuse(_: int) -> int:
+        raise libbpf.Refused("opening a map", errno.EPERM)
+
+    monkeypatch.setattr(libbpf, "map_by_id", refuse)
+    (real(loaded).tables.path / "flats4-pages" / "203").unlink()
+    assert "page 203 of flats4 is gone" in str(loaded.deviations(quick=True)[0])
+    led: list[bool] = []
+    lead = Pages.lead
+
+    def watched(pages: Pages, slots: Sequence[int], numbers: Sequence[int]) -> None:
+        led.append(bool(pages.view([203]).any()) and dropped(loaded, "203.0.113.9"))
+        lead(pages, slots, numbers)
+
+    monkeypatch.setattr(Pages, "lead", watched)
+    assert loaded.deviations(mend=True)
+    assert led == [True]
+    assert loaded.deviations() == []
+    assert dropped(loaded, "203.0.113.9")
 
 
 def test_nothing_is_found_whatever_was_changed(host: Host) -> None:

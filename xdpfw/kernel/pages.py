@@ -108,12 +108,13 @@ class Pages:
         return int(value[0]) if libbpf.map_lookup(self._outer.fd, libbpf.u32(slot), value) else 0
 
     def pin_again(self, number: int, slot: int) -> None:
-        """A page whose pin is gone, and to which this slot leads; an empty one if it does not."""
-        found = self.id_in(slot)
-        if not found:
+        """A page whose pin is gone, and to which this slot leads. An empty one if it does not, or if it may not be
+        opened (which takes CAP_SYS_ADMIN): packets stay in the old one until the slot leads to this."""
+        try:
+            fd = libbpf.map_by_id(self.id_in(slot))
+        except libbpf.Refused:
             self.add([number])
             return
-        fd = libbpf.map_by_id(found)
         try:
             self._home.mkdir(parents=True, exist_ok=True)
             libbpf.pin(fd, self._home / str(number))

@@ -71,11 +71,12 @@ class Verifier:
     def quick(self, expected: Expected) -> Iterator[Finding]:
         """Everything but prefixes, of which only the number is looked at: some milliseconds."""
         yield from self._small(expected)
+        yield from self._leads(expected)
         yield from self._gauges.findings(self._applier.fill)
 
     def whole(self, expected: Expected) -> Iterator[Finding]:
         found = 0
-        for part in (self._small, self._large):
+        for part in (self._small, self._large, self._leads):
             for finding in part(expected):
                 found += 1
                 yield finding
@@ -106,6 +107,10 @@ class Verifier:
             if not closed.is_stand_in(running):
                 told = f"what runs on {instance.name} is not what was loaded, or its pin is gone"
                 yield Finding.one("program", told, partial(self._bring, instance, running))
+
+    def _leads(self, _: Expected) -> Iterator[Finding]:
+        for grown in self._grown:
+            yield from verify_pins.lead_findings(grown.pages, grown.leads())
 
     @property
     def _grown(self) -> list[Grown]:

@@ -33,8 +33,7 @@ def _pin_all(pinned: Mapping[Path, int]) -> None:
 
 
 def page_findings(pages: Pages, leads: Mapping[int, int]) -> Iterator[Finding]:
-    """`leads`: slots, and the number of the page that each should lead to. Pins first: without its own a page cannot be
-    led to."""
+    """`leads`: slots, and the number of the page that each should lead to. A page that comes back may be empty."""
     table = pages.table
     gone = lost(pages, leads)
     if gone:
@@ -45,11 +44,15 @@ def page_findings(pages: Pages, leads: Mapping[int, int]) -> Iterator[Finding]:
             lambda at: f"page {numbers[at]} of {table} is gone",
             partial(_bring_back, pages, gone),
         )
+
+
+def lead_findings(pages: Pages, leads: Mapping[int, int]) -> Iterator[Finding]:
+    """For when all pages hold what they should."""
     ids = {number: pages.id_of(number) for number in set(leads.values())}
     astray = [slot for slot, number in leads.items() if pages.id_in(slot) != ids[number]]
     if astray:
         yield Finding(
-            table,
+            pages.table,
             len(astray),
             lambda at: f"slot {astray[at]} leads to another page",
             lambda: pages.lead(astray, [leads[slot] for slot in astray]),
