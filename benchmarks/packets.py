@@ -86,8 +86,7 @@ def _run(programs: Mapping[str, int], addresses: Addresses, family: Family, roun
 
 def _figures(what: str, mix: str, size: int, family: Family, values: Values, empty: Values) -> Iterator[Figure]:
     ours, floor = values[OURS], values[FLOOR]
-    plot = f"a packet, IPv{family}, {mix}"
-    yield Figure(what, "ns", None, ours, Point(plot, OURS, size))
+    yield Figure(what, "ns", None, ours, Point(f"a packet, IPv{family}", mix, size))
     if mix == "spoofed":
         over = tuple(a - b for a, b in zip(ours, floor, strict=True))
         yield Figure("  over a bare XDP_DROP", "ns", 75 if family == 4 else 110, over)
