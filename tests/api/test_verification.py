@@ -121,3 +121,22 @@ def test_readers_may_look_and_only_admins_repair(fake: Api) -> None:
         with fake.tcp(secret) as client:
             assert client.get("verification").status_code == looks
             assert client.post("verification").status_code == mends
+
+
+def test_what_a_long_change_has_put_in_so_far_is_not_taken_out(fake: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It begins after the look began, and nothing of it is known to the compiler yet."""
+    mends: list[bool] = []
+
+    def verify(expected: Expected, *, mend: bool = False, quick: bool = False) -> list[Deviation]:
+        mends.append(mend)
+        return [Deviation("trie4", 1, (f"{BLOCKED} is there and should not be",))]
+
+    async def look_while_one_begins() -> None:
+        monkeypatch.setattr(fake.kernel, "verify", verify)
+        async with fake.firewall.writer.no_long_change():
+            await fake.firewall._mend([Deviation("trie4", 1, (f"{BLOCKED} is there and should not be",))])
+
+    fake.run(look_while_one_begins())
+    assert mends == []
+    assert fake.get("status")["drift"] == []
+    assert fake.get("status")["ready"]
