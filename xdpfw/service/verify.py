@@ -64,19 +64,19 @@ class VerifyUseCases(Changes):
         elif not quick:
             self.drift.settled()
 
-    async def _mend(self, found: list[Deviation]) -> None:
-        """While a long change is under way, the tables hold more than is known here: what it put in must stay. It cannot
-        begin while we have the lock."""
+    async def _mend(self, seen: list[Deviation]) -> None:
+        """While a long change is under way, the tables hold more than is known here, and what it put in must stay. It
+        cannot begin while we have the lock."""
         async with self.writer.lock:
             if self.writer.changes_long:
                 return
-            self.drift.noticed([str(each) for each in found])
             try:
-                found = await self.writer.call(self._verify_now, mend=True) or found
-                self.drift.noticed([str(each) for each in found])
-                left = await self.writer.call(self._verify_now)
+                found = await self.writer.call(self._verify_now, mend=True)
+                if found:
+                    self.drift.noticed([str(each) for each in found])
+                left = await self.writer.call(self._verify_now) if found else []
             except XdpfwError as error:
-                self.drift.noticed([*self.drift.problems, error.detail])
+                self.drift.noticed([*map(str, seen), error.detail])
                 return
         self.drift.settled([str(each) for each in left])
 
