@@ -37,6 +37,7 @@ leaves = 200000
 hosts4 = 100000
 """
 BLOCKED = ("192.0.2.0/24", "203.0.113.77", "2001:db8:bad::/48", "100.64.0.0/10", "2001:db8:f::/48")
+CLEAN = ("198.51.100.1", "198.51.100.2", "fd00:1::1")
 KILLED, EVERY = 0.6, 3.0
 """The part of the time in which it is killed, and seconds from one kill to the next."""
 
@@ -54,7 +55,7 @@ def sources(seed: int) -> dict[str, list[str]]:
     return {
         "blocked": ["192.0.2.1", "203.0.113.77", "2001:db8:bad::1"],
         "flood": spoofed,
-        "clean": ["198.51.100.1", "198.51.100.2", "fd00:1::1"],
+        "clean": [*CLEAN],
         "limited": ["198.18.0.1", "198.18.0.2"],
     }
 
@@ -130,6 +131,12 @@ class Soak:
         return self.flow.received["blocked"] + self.flow.received["flood"]
 
     def wrong_drops(self) -> int:
+        """Of clean packets, by the program: it counts each source."""
+        seen = [self.daemon.rest.get(f"addresses/{address}")["interfaces"] for address in CLEAN]
+        return sum(each["dropped"]["packets"] for found in seen for each in found)
+
+    def lost(self) -> int:
+        """Clean packets that did not arrive, for whatever reason: a busy machine's links drop some too."""
         return self.flow.sent["clean"] - self.flow.received["clean"]
 
     def lost_writes(self) -> list[str]:
@@ -152,6 +159,7 @@ class Soak:
             f"{self.judged():,} packets judged",
             f"{self.leaks()} leaks",
             f"{self.wrong_drops()} wrong drops",
+            f"{self.lost()} lost on the way",
             f"{len(started)} restarts (median {median(started):.1f} s, slowest {max(started):.1f} s, "
             f"{median(self.kills.worked):.1f} s of a processor)",
             f"{len(self.kills.differences)} differences",
