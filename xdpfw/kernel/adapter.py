@@ -281,9 +281,8 @@ class RealKernel:
         self._forget(name)
 
     def _forget(self, name: str) -> None:
-        instance = self._instances.open(name)
-        self._instances.close(name)
-        instance.remove()
+        self._instances.open(name).remove()
+        self._instances.close(name)  # last: whoever looks meanwhile would open it again
         self._learner.detach(name)
 
     def mend(self) -> dict[str, str]:
