@@ -26,16 +26,38 @@ _REMEMBERED = 64
 Tally = npt.NDArray[np.uint64]
 
 
+SPARSE = 4
+"""Of a table with less than one in so many slots occupied, these alone are kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One look at one interface at `time` (monotonic ns). Of an earlier one only what rates need is kept: `tenure` and
-    `counts` of its talkers, and no `table`."""
+    """One look at one interface at `time` (monotonic ns), which found `tenure` and `counts` in `slots` of its talker
+    table; None: in all of them. Of an earlier look only what rates need is kept, and no `table`."""
 
     time: int
+    tally: Tally
     table: TalkerTable | None
     tenure: npt.NDArray[np.uint32]
     counts: list[Counts]
-    tally: Tally
+    slots: npt.NDArray[np.intp] | None = None
+
+    def kept(self) -> Reading:
+        at = np.flatnonzero(self.tenure)
+        if self.slots is not None or len(at) * SPARSE > len(self.tenure):
+            return replace(self, table=None)
+        counts = [column[at] for column in self.counts]
+        return Reading(self.time, self.tally, None, self.tenure[at], counts, slots=at)
+
+    def whole(self, size: int) -> tuple[npt.NDArray[np.uint32], list[Counts]]:
+        """Tenure and counts of every slot of a table of this size."""
+        if self.slots is None:
+            return self.tenure, self.counts
+        tenure, counts = np.zeros(size, np.uint32), [np.zeros(size, np.uint64) for _ in self.counts]
+        tenure[self.slots] = self.tenure
+        for whole, column in zip(counts, self.counts, strict=True):
+            whole[self.slots] = column
+        return tenure, counts
 
 
 class Readings:
@@ -58,7 +80,7 @@ class Readings:
             except NotFound:  # it was detached since the caller looked
                 self._kept.pop(name, None)
                 continue
-            earlier = [replace(each, table=None) for each in self._kept.get(name, ())]
+            earlier = [each.kept() for each in self._kept.get(name, ())]
             old = [each for each in earlier if each.time <= reading.time - WINDOW + _SLACK]
             self._kept[name] = (*old[-1:], *earlier[len(old) :], reading)
             self.histories.setdefault(name, History()).add(reading.time, reading.tally.sum(axis=0))
@@ -73,7 +95,7 @@ class Readings:
         """
         table = self._kernel.read_talkers(name)
         tally = self._kernel.read_tally(name)
-        return Reading(self._clock.monotonic(), table, table.tenure, table.counts, tally)
+        return Reading(self._clock.monotonic(), tally, table, table.tenure, table.counts)
 
     def latest(self, name: str) -> Reading:
         """The shared reading; before the first one, a look of its own. Raises NotFound unless attached."""

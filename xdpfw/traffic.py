@@ -174,8 +174,7 @@ class Traffic:
             now_totals = reading.tally.sum(axis=0)[:4]
             totals += _less(now_totals, np.array(epoch.totals if epoch else (0, 0, 0, 0), np.uint64))
             tables.append(reading.table)
-            earlier = before or reading
-            deltas.append(Deltas(reading.table, earlier.tenure, earlier.counts))
+            deltas.append(Deltas(reading.table, *(before or reading).whole(len(reading.table.tenure))))
             if before:
                 total_deltas += _less(now_totals, before.tally.sum(axis=0)[:4])
                 spans.append((reading.time - before.time) / SECOND)

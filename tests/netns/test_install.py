@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -202,9 +203,14 @@ def test_the_socket_unit_starts_a_daemon_that_was_stopped(installed: Machine) ->
     installed.must("systemctl", "start", "xdpfw.socket")
     assert installed.unit("ActiveState")["ActiveState"] == "inactive"
     assert "lan1" in installed.must("xdpfw", "status")
-    # It is systemd's socket: a daemon that stops leaves it, and whoever calls meanwhile waits.
+    # It is systemd's socket: a daemon that stops leaves it, and whoever calls meanwhile waits, or is told to.
     installed.must("systemctl", "restart", "--no-block", "xdpfw")
-    assert "lan1" in installed.must("xdpfw", "status")
+    for _ in range(20):
+        status = installed.call("xdpfw", "status")
+        if "starting" not in status.stderr:
+            break
+        time.sleep(0.5)
+    assert "lan1" in status.stdout, status.stderr
     installed.must("systemctl", "stop", "xdpfw.socket", "xdpfw.service")
     installed.must("systemctl", "start", "xdpfw.service")
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 
 import ipaddress
 
+import numpy as np
 import pytest
 
 from tests.hand_clock import HandClock
 from xdpfw.kernel.fake import FakeKernel, fake_link
+from xdpfw.kernel.port import TalkerTable
 from xdpfw.model.errors import NotFound
 from xdpfw.model.interface import AttachMode
 from xdpfw.model.policy import DEFAULT_SLOTS
 from xdpfw.model.reason import MAX_REASONS, Reason
 from xdpfw.model.requests import TalkerQuery
 from xdpfw.model.views import PassedDropped
+from xdpfw.readings import Reading
 from xdpfw.traffic import Traffic
 
 BLOCK = MAX_REASONS + 1
@@ -127,3 +130,21 @@ def test_an_interface_that_goes_away_is_no_error_for_the_readings(kernel, traffi
 def test_nothing_attached_is_an_empty_list_of_talkers(traffic):
     view = traffic.talkers([], TalkerQuery(), no_sets, show_interfaces=True)
     assert view.items == [] and sums(view.totals, view.other) == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("occupied", [0, 1, 200, 1000])
+def test_an_earlier_reading_counts_the_same_however_it_is_kept(occupied):
+    chance = np.random.default_rng(occupied)
+    table = TalkerTable.blank((2, 100, 5), lambda stamps: stamps.astype(np.int64))
+    table.tenure[:] = 0
+    at = chance.permutation(1000)[:occupied]
+    table.tenure[at] = chance.integers(1, 9, occupied)
+    for column in table.counts:
+        column[:] = 0
+        column[at] = chance.integers(0, 99, occupied)
+    reading = Reading(7, np.zeros((1, 6), np.uint64), table, table.tenure, table.counts)
+    kept = reading.kept().kept()
+    assert kept.table is None and kept.time == 7
+    assert len(kept.tenure) == (occupied if occupied < 250 else 1000)
+    tenure, counts = kept.whole(1000)
+    assert (tenure == table.tenure).all() and np.array_equal(counts, table.counts)

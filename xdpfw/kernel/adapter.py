@@ -129,6 +129,7 @@ class RealKernel:
             self._bring_program(instance, running)
         if not self._learns:
             self._learner.end(self._pins.linked())
+        self.tables.note_features(self.program.features)
 
     def _outdated(self, old: Sequence[Path] = ()) -> Iterator[tuple[Instance, int]]:
         for name in self._pins.linked():
