@@ -42,14 +42,16 @@ def start_owner(*arguments: str) -> tuple[subprocess.Popen[str], str, int]:
 def leftovers(name: str) -> list[str]:
     """Namespaces, directories and processes of a lab."""
     found = [str(path) for folder in (janitor.NETNS, janitor.RUN) for path in folder.glob(f"{name}*")]
-    namespaces = {path.stat().st_ino for path in janitor.NETNS.glob(f"{name}-*")}
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if (process / "ns" / "net").stat().st_ino in namespaces:
-                found.append(process.name)
-        except OSError:  # it has ended meanwhile
-            continue
-    return found
+    namespaces = {inode(path) for path in janitor.NETNS.glob(f"{name}-*")} - {None}
+    return found + [each.name for each in Path("/proc").glob("[0-9]*") if inode(each / "ns" / "net") in namespaces]
+
+
+def inode(path: Path) -> int | None:
+    """None where it is gone meanwhile."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 def finish(owner: subprocess.Popen[str]) -> None:
