@@ -43,8 +43,10 @@ class Reading:
     slots: npt.NDArray[np.intp] | None = None
 
     def kept(self) -> Reading:
+        if self.table is None:
+            return self
         at = np.flatnonzero(self.tenure)
-        if self.slots is not None or len(at) * SPARSE > len(self.tenure):
+        if len(at) * SPARSE > len(self.tenure):
             return replace(self, table=None)
         counts = [column[at] for column in self.counts]
         return Reading(self.time, self.tally, None, self.tenure[at], counts, slots=at)

@@ -106,6 +106,30 @@ def test_nobody_who_writes_waits_for_a_look_unless_something_stays(
     assert fake.get("status")["drift"] == []
 
 
+@pytest.mark.parametrize("others_write", [True, False])
+def test_a_look_fails_for_what_others_write_only_when_they_do(
+    fake: Api, monkeypatch: pytest.MonkeyPatch, others_write: bool
+) -> None:
+    """Else it is a defect, and must show."""
+    writer, looks = fake.firewall.writer, []
+
+    def verify(expected: Expected, *, mend: bool = False, quick: bool = False) -> list[Deviation]:
+        looks.append(writer.lock.locked())
+        if looks[-1]:
+            return []
+        writer.performed += others_write
+        raise RuntimeError("dictionary changed size during iteration")
+
+    monkeypatch.setattr(fake.kernel, "verify", verify)
+    fake.firewall.drift = Drift(fake.firewall.clock)
+    if others_write:
+        fake.run(fake.firewall.look_for_drift())
+        assert looks == [False, False, True]
+    else:
+        with pytest.raises(RuntimeError, match="changed size"):
+            fake.run(fake.firewall.look_for_drift())
+
+
 def test_what_cannot_be_mended_is_a_reason_not_to_be_ready(fake: Api) -> None:
     fake.put(f"sets/block/entries/{BLOCKED}")
     fake.firewall.drift.noticed(["trie4: nobody can write there"])

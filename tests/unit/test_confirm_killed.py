@@ -8,12 +8,11 @@ import asyncio
 import itertools
 import os
 import random
-import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from tests.killed import said_until_killed
 from xdpfw.clock import SECOND, Clock, SystemClock
 from xdpfw.kernel.fake import FakeKernel, fake_link
 from xdpfw.model.requests import WriteOptions
@@ -21,7 +20,6 @@ from xdpfw.service import Firewall
 from xdpfw.store.sqlite import SqliteStore
 
 KILLS = 12
-ROOT = Path(__file__).resolve().parents[2]
 WINDOW = 3600
 FORCE = WriteOptions(force=True)
 
@@ -116,13 +114,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
 
     asyncio.run(first())
     for _ in range(KILLS):
-        command = [sys.executable, "-m", "tests.unit.test_confirm_killed", str(path)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as child:
-            assert child.stdout
-            lines = [child.stdout.readline() for _ in range(chance.randint(1, 8))]
-            child.send_signal(signal.SIGKILL)
-            lines += child.stdout.readlines()
-        asyncio.run(look(lines))
+        asyncio.run(look(said_until_killed("tests.unit.test_confirm_killed", path, chance.randint(1, 8))))
 
 
 class Late(SystemClock):

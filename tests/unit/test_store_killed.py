@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import os
 import random
-import signal
-import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 
+from tests.killed import said_until_killed
 from xdpfw.model.interface import AttachMode
 from xdpfw.model.policy import Claim, Policy
 from xdpfw.model.prefix import Prefix
@@ -21,7 +20,6 @@ from xdpfw.store.port import Saved, StoredChange
 from xdpfw.store.sqlite import SqliteStore
 
 KILLS = 12
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def numbered(number: int) -> str:
@@ -79,12 +77,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     chance = random.Random(20261121)
     revision = 0
     for _ in range(KILLS):
-        command = [sys.executable, "-m", "tests.unit.test_store_killed", str(path)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as child:
-            assert child.stdout
-            acknowledged = [child.stdout.readline() for _ in range(chance.randint(1, 25))]
-            child.send_signal(signal.SIGKILL)
-            acknowledged += child.stdout.readlines()
+        acknowledged = said_until_killed("tests.unit.test_store_killed", path, chance.randint(1, 25))
         last = int(acknowledged[-1])
         with closing(SqliteStore(path)) as store:
             saved = store.load()

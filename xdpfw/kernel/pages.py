@@ -93,14 +93,7 @@ class Pages:
 
     def id_of(self, number: int) -> int | None:
         """The kernel's id of a page, None where it is not pinned."""
-        try:
-            fd = libbpf.get(self._home / str(number))
-        except libbpf.Refused:
-            return None
-        try:
-            return libbpf.map_id(fd)
-        finally:
-            os.close(fd)
+        return id_at(self._home / str(number))
 
     def id_in(self, slot: int) -> int:
         """The kernel's id of the page that a slot leads to, 0 for none."""
@@ -130,3 +123,15 @@ class Pages:
         self.release()
         for number in numbers:
             (self._home / str(number)).unlink()
+
+
+def id_at(path: Path) -> int | None:
+    """Of the map that is pinned there."""
+    try:
+        fd = libbpf.get(path)
+    except libbpf.Refused:
+        return None
+    try:
+        return libbpf.map_id(fd)
+    finally:
+        os.close(fd)

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
 from xdpfw.kernel import libbpf
 from xdpfw.kernel.finding import Finding
-from xdpfw.kernel.pages import Pages
+from xdpfw.kernel.pages import Pages, id_at
 
 
 def findings(pinned: Mapping[Path, int]) -> Iterator[Finding]:
@@ -68,15 +67,3 @@ def lost(pages: Pages, leads: Mapping[int, int]) -> dict[int, int]:
 def _bring_back(pages: Pages, lost: Mapping[int, int]) -> None:
     for number, slot in lost.items():
         pages.pin_again(number, slot)
-
-
-def id_at(path: Path) -> int | None:
-    """Of the map that is pinned there."""
-    try:
-        fd = libbpf.get(path)
-    except libbpf.Refused:
-        return None
-    try:
-        return libbpf.map_id(fd)
-    finally:
-        os.close(fd)

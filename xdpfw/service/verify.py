@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from dataclasses import replace
 
@@ -15,6 +16,8 @@ from xdpfw.model.views import DeviationView, DriftView, VerificationView, Writte
 from xdpfw.policy.expected import Expected
 from xdpfw.service.changes import Changes
 from xdpfw.store.port import Ledger
+
+log = logging.getLogger("xdpfw.drift")
 
 
 class VerifyUseCases(Changes):
@@ -101,7 +104,8 @@ class VerifyUseCases(Changes):
             async with self.writer.lock:  # so that whoever is writing has said so
                 if self.writer.performed == before:
                     raise
-            return None, False  # what it looked at changed meanwhile
+            log.debug("what was looked at changed meanwhile", exc_info=True)
+            return None, False
         return found, not found or self.writer.performed == before
 
     def _timed(self, expected: Expected, *, quick: bool) -> list[Deviation]:
