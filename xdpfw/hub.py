@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable, Mappi
 from dataclasses import dataclass, field
 
 from xdpfw.clock import SECOND, Clock
-from xdpfw.model.errors import Unavailable, XdpfwError
+from xdpfw.model.errors import Unavailable
 
 Answer = Callable[[], Awaitable[bytes]]
 
@@ -30,13 +30,13 @@ class _Channel:
     answer: Answer
     interval: float
     viewers: int = 0
-    newest: bytes | XdpfwError | None = None
+    newest: bytes | Exception | None = None
     version: int = 0
     asked: float = 0.0
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def publish(self, newest: bytes | XdpfwError) -> None:
+    def publish(self, newest: bytes | Exception) -> None:
         self.newest = newest
         self.version += 1
         self.wake()
@@ -80,7 +80,7 @@ class Hub:
             seen = 0
             while not self._closed:
                 news = channel.news
-                if isinstance(channel.newest, XdpfwError):
+                if isinstance(channel.newest, Exception):
                     raise channel.newest
                 if channel.newest is not None and channel.version > seen:
                     seen = channel.version
@@ -110,7 +110,7 @@ class Hub:
         for key, channel in list(self._channels.items()):
             if channel.is_due(now):
                 await self._work_out(channel, now)
-                if isinstance(channel.newest, XdpfwError):
+                if isinstance(channel.newest, Exception):
                     # Its viewers are told and go; whoever asks from now on asks afresh.
                     self._channels.pop(key, None)
 
@@ -120,8 +120,8 @@ class Hub:
                 return
             channel.asked = now
             try:
-                newest: bytes | XdpfwError = await channel.answer()
-            except XdpfwError as error:
+                newest: bytes | Exception = await channel.answer()
+            except Exception as error:  # noqa: BLE001 - theirs who ask this, and nobody else's
                 newest = error
             channel.publish(newest)
 

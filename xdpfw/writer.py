@@ -79,7 +79,7 @@ class Writer:
         self._long = asyncio.Lock()
         self._tidying: asyncio.Task[None] | None = None
         self.performed = 0
-        """Counts what was done to the tables."""
+        """Counts what was done to tables and programs."""
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run something that blocks in the one thread that touches the store and the tables."""
@@ -170,6 +170,7 @@ class Writer:
         """The program can do at least this; it is compiled and swapped only if it could not, or could do more."""
         if features != self._features:
             self._features = self._kernel.use(features)
+            self.performed += 1
 
     def ask(self, who: str, features: Features) -> None:
         """Somebody wants the program to be able to do this too; `use` and the next trim see to it."""
@@ -279,6 +280,8 @@ class Writer:
             await asyncio.to_thread(self._after_long)
         except XdpfwError as error:  # a later change or the next start takes the rest
             log.error("prefixes that no set holds could not be taken out: %s", error.detail)
+        except Exception:
+            log.exception("prefixes that no set holds could not be taken out: this is a defect")
         finally:
             self._long.release()
 

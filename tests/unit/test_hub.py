@@ -145,6 +145,18 @@ async def test_an_error_reaches_every_viewer_and_the_next_one_asks_afresh(hub: H
 
 
 @on_loop
+async def test_a_defect_is_theirs_who_ask_that_question_and_nobody_elses(hub: Hub, clock: HandClock) -> None:
+    asked = Asked()
+    failing, others = hub.watch("question", asked, 1), hub.watch("another", Asked(), 1)
+    await asyncio.gather(anext(failing), anext(others))
+    asked.error = ZeroDivisionError("nobody thought of this")
+    await second(hub, clock)
+    with pytest.raises(ZeroDivisionError):
+        await anext(failing)
+    assert await anext(others) == b"2"
+
+
+@on_loop
 async def test_closing_ends_every_stream_at_once(hub: Hub, clock: HandClock) -> None:
     viewers = [hub.watch("question", Asked(), 1) for _ in range(5)]
     await asyncio.gather(*map(anext, viewers))

@@ -7,6 +7,7 @@ import asyncio
 import ipaddress
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import wraps
 
 import pytest
 
@@ -19,7 +20,7 @@ from xdpfw.model.interface import AttachMode, ForeignProgram
 from xdpfw.model.prefix import Prefix
 from xdpfw.model.requests import WriteOptions
 from xdpfw.policy.ops import DeletePrefixes, InsertPrefixes, WriteLeaves
-from xdpfw.service import Firewall
+from xdpfw.service import Firewall, upkeep
 from xdpfw.store.memory import MemoryStore
 from xdpfw.store.port import StoredChange
 
@@ -217,3 +218,78 @@ async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not true():
             await asyncio.sleep(0.01)
+
+
+JOBS = (
+    "expire", "take_back_overdue", "reconcile", "follow_links", "look_for_drift", "settle", "trim",
+    "read_events", "write_notes", "take_readings",
+)  # fmt: skip
+WAITING = ("follow_links", "read_events")
+"""Jobs that wait for somebody else once they go well."""
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_defect_in_one_job_is_told_and_stops_nothing_else(job, monkeypatch, caplog):
+    for pause in (
+        "AFTER_DEFECT",
+        *(name for name in vars(upkeep) if name.endswith("_EVERY") and name != "WIDEN_EVERY"),
+    ):
+        monkeypatch.setattr(upkeep, pause, 0.02)
+    met, cured, sound, name = 0, False, getattr(Firewall, job), job.replace("_", " ")
+
+    @wraps(sound)
+    async def broken(self: Firewall) -> None:
+        nonlocal met
+        if cured:
+            return await sound(self)
+        met += 1
+        raise ZeroDivisionError("nobody thought of this")
+
+    async def test(world: World) -> None:
+        nonlocal cured
+        monkeypatch.setattr(Firewall, job, broken)
+        running = asyncio.create_task(world.firewall.run_upkeep())
+        try:
+            await until(lambda: met > 1)
+            assert not running.done()
+            [problem] = [told for told in await world.firewall.problems() if told.startswith(name)]
+            assert "fails by a defect" in problem and "ZeroDivisionError" in problem
+            assert not (await world.firewall.status()).ready
+            await world.put()
+            assert world.drops()
+            [told] = [record for record in caplog.records if record.exc_info and record.message.startswith(name)]
+            assert told.levelname == "ERROR" and "nobody thought of this" in caplog.text
+
+            cured = True
+            if job in WAITING:
+                return
+            await until(lambda: not world.firewall.troubles.problems)
+            assert any(name in warning for warning in (await world.firewall.status()).warnings)
+            world.clock.advance(3601)
+            assert (await world.firewall.status()).warnings == []
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    run(test)
+
+
+def test_what_says_what_helps_is_a_warning_while_it_lasts(caplog):
+    async def test(world: World) -> None:
+        await world.put(ttl=60)
+        world.clock.advance(61)
+        world.store.broken = True
+        running = asyncio.create_task(world.firewall.run_upkeep())
+        try:
+            await until(lambda: bool(world.firewall.troubles.warnings))
+            await asyncio.sleep(3 * upkeep.EXPIRE_EVERY)
+            status = await world.firewall.status()
+            assert status.ready and status.warnings == ["expire fails: no space left on device"]
+            assert caplog.text.count("no space left on device") == 1, "said once, not four times a second"
+            world.store.broken = False
+            await until(lambda: not world.firewall.troubles.warnings)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    run(test)

@@ -33,6 +33,7 @@ from xdpfw.service.undoing import overdue
 from xdpfw.state import State
 from xdpfw.store.port import Ledger, Saved, Store, StoredChange
 from xdpfw.traffic import Traffic
+from xdpfw.troubles import Troubles
 from xdpfw.versions import Versions
 from xdpfw.writer import Writer
 
@@ -73,6 +74,7 @@ class Core:
         self.events = Events(self.clock)
         self.watched = asyncio.Event()
         self.drift = Drift(self.clock)
+        self.troubles = Troubles(self.clock)
         self.guards = Guards(kernel, self.clock, tuple(management), protect_ssh=protect_ssh)
         self.bans = BanList(lambda: kernel.bans, self.clock)
         self.operation: OperationView | None = None

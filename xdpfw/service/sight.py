@@ -34,7 +34,7 @@ class SightUseCases(
             self.list_interfaces(), self.list_sets(), asyncio.to_thread(self.kernel.fill)
         )
         problems = self._problems(interfaces)
-        warnings = [*self._alarms(), *self.warnings]
+        warnings = [*self._alarms(), *self.warnings, *self.troubles.warnings]
         warnings += [f"somebody changed the kernel's tables: {told}" for told in self._drift_told()]
         warnings += [f"{view.name}: {view.warning}" for view in interfaces if view.warning]
         warnings += [
@@ -98,6 +98,7 @@ class SightUseCases(
     def _problems(self, interfaces: list[InterfaceView]) -> list[str]:
         waiting = [self.overdue] if self.overdue else []
         waiting += [f"the kernel does not hold what it should: {told}" for told in self.drift.problems]
+        waiting += self.troubles.problems
         waiting += [f"{name}: {why}" for name, why in sorted(self.to_attach.items())]
         waiting += [f"{name}: {why}" for name, why in sorted(self.interfaces.incomplete.items())]
         return waiting + [

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable
 
 from xdpfw.clock import SECOND, ClockAnchor
 from xdpfw.log import told
-from xdpfw.model.errors import XdpfwError
 from xdpfw.model.feature import widest
 from xdpfw.service.audit import AuditUseCases
 from xdpfw.service.bans import BanUseCases
@@ -30,6 +29,8 @@ WIDEN_EVERY = 30.0
 """Not at once: a start has better things to do."""
 RECONCILE_EVERY = 5.0
 """Also without any news from the kernel: an attach that failed is tried again."""
+AFTER_DEFECT = 5.0
+"""At least so long after what nobody thought of: it may go on for long."""
 
 
 class Upkeep(BanUseCases, EventUseCases, ConfirmUseCases, AuditUseCases, VerifyUseCases):
@@ -39,6 +40,7 @@ class Upkeep(BanUseCases, EventUseCases, ConfirmUseCases, AuditUseCases, VerifyU
         """Until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch())
+            tasks.create_task(self._every(RECONCILE_EVERY, self.follow_links))
             tasks.create_task(self._every(EXPIRE_EVERY, self.expire))
             tasks.create_task(self._every(EXPIRE_EVERY, self.take_back_overdue))
             tasks.create_task(self._every(BANS_EVERY, self.keep_bans))
@@ -49,36 +51,32 @@ class Upkeep(BanUseCases, EventUseCases, ConfirmUseCases, AuditUseCases, VerifyU
             tasks.create_task(self._every(WIDEN_EVERY, self.widen, after=WIDEN_EVERY))
             tasks.create_task(self._every(READ_EVERY, self.read_events))
             tasks.create_task(self._every(NOTE_EVERY, self.write_notes))
-            tasks.create_task(self._follow_links())
 
     async def _every(self, seconds: float, job: Callable[[], Awaitable[None]], after: float = 0) -> None:
+        """Whatever one of them meets, the others go on, and so does whoever wants to change something."""
         await asyncio.sleep(after)
         while True:
-            try:
-                await job()
-            except XdpfwError as error:
-                log.error("%s: %s", job.__name__, error.detail)
-            await asyncio.sleep(seconds)
+            await asyncio.sleep(max(seconds, await self._try(job)))
+
+    async def _try(self, job: Callable[[], Awaitable[None]]) -> float:
+        """Answers the seconds that it has to rest."""
+        name = job.__name__.replace("_", " ")
+        with self.troubles.of(name):
+            await job()
+        return AFTER_DEFECT if self.troubles.has_defect(name) else 0.0
 
     async def _watch(self) -> None:
-        """Readings and what viewers are told of them. Pauses at least as long as that took: it never takes more than
-        half of a core, whatever is asked."""
+        """Pauses at least as long as it took: it never takes more than half of a core, whatever is asked."""
         while True:
             began = time.monotonic()
-            try:
-                await self.take_readings()
-                await self.hub.tick()
-            except XdpfwError as error:
-                log.error("readings: %s", error.detail)
+            rest = await self._try(self.take_readings)
+            await self.hub.tick()
             spent = time.monotonic() - began
-            await asyncio.sleep(max(self.hub.period - spent, spent))
+            await asyncio.sleep(max(self.hub.period - spent, spent, rest))
 
-    async def _follow_links(self) -> None:
+    async def follow_links(self) -> None:
         async for _ in self.kernel.changes():
-            try:
-                await self.reconcile()
-            except XdpfwError as error:
-                log.error("reconcile: %s", error.detail)
+            await self.reconcile()
 
     async def take_readings(self) -> None:
         await asyncio.to_thread(self.traffic.sample, sorted(self.interfaces.attached))
@@ -109,6 +107,7 @@ class Upkeep(BanUseCases, EventUseCases, ConfirmUseCases, AuditUseCases, VerifyU
         async with self.writer.lock:
             before = dict(self.interfaces.attached)
             changed = await self.writer.call(self.interfaces.reconcile)
+            self.writer.performed += bool(changed)
             if lost := self.interfaces.taken_off():
                 self.drift.noticed([f"{name}: somebody took the program off" for name in lost])
                 self.drift.settled([f"{name} is not attached again" for name in lost if name in self.interfaces.errors])
