@@ -59,10 +59,7 @@ def started(tables: Tables, reason: str) -> Started:
     """What these tables hold, or, when nothing could be adopted, that they hold nothing, and why."""
     meta = tables.meta
     if not meta["ready"]:
-        nothing = np.empty(0, np.uint32)
-        none = dict.fromkeys(FAMILIES, nothing)
-        empty = {family: np.empty(0, "S5" if family == 4 else "S17") for family in FAMILIES}
-        return Started(False, 0, 0, Directory(empty, none, none), nothing, nothing, reason)
+        return nothing(reason)
     memberships, classes = tables.referenced()
     return Started(
         adopted=True,
@@ -73,6 +70,14 @@ def started(tables: Tables, reason: str) -> Started:
         memberships=memberships,
         classes=classes,
     )
+
+
+def nothing(reason: str = "") -> Started:
+    """Of tables that are empty."""
+    no = np.empty(0, np.uint32)
+    none = dict.fromkeys(FAMILIES, no)
+    empty = {family: np.empty(0, "S5" if family == 4 else "S17") for family in FAMILIES}
+    return Started(False, 0, 0, Directory(empty, none, none), no, no, reason)
 
 
 def others(pins: Pins, current: Path) -> list[Path]:

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
 
 from xdpfw.kernel import layouts, libbpf
-from xdpfw.kernel.apply import Applier
 from xdpfw.kernel.finding import Finding
 from xdpfw.kernel.keys import are_hosts, directory_rows, host_keys, trie_keys
 from xdpfw.kernel.maps import Map, View
@@ -18,24 +17,31 @@ from xdpfw.kernel.verify_tiers import Universe
 from xdpfw.model.prefix import ADDRESS_BYTES, FAMILIES, HOST_LENGTH, Family, Prefix
 from xdpfw.policy import keys as k
 from xdpfw.policy.expected import Expected
-from xdpfw.policy.ops import Ids
+from xdpfw.policy.ops import Ids, Keys
 from xdpfw.policy.table import plain
+
+PutRight = Callable[[Map, View, View, Ids, int], None]
+"""As `Applier.put_right`."""
+
+
+def in_other_sets(family: Family, keys: Keys, at: int) -> str:
+    return f"{named(family, keys[at])} is in other sets than it should be"
 
 
 def named(family: Family, key: bytes) -> Prefix:
     return k.prefix_of(family, key)
 
 
-def findings(tables: Tables, applier: Applier, universe: Universe) -> Iterator[Finding]:
+def findings(tables: Tables, put_right: PutRight, universe: Universe) -> Iterator[Finding]:
     family = universe.family
     hosts = are_hosts(family, universe.keys)
     for kind, rows in (("hosts", np.flatnonzero(hosts)), ("trie", np.flatnonzero(~hosts))):
         table = tables.maps[f"{kind}{family}"]
-        yield from _map_findings(table, applier, universe, rows)
+        yield from _map_findings(table, put_right, universe, rows)
     yield from _directory(tables, universe)
 
 
-def _map_findings(table: Map, applier: Applier, universe: Universe, rows: k.Index) -> Iterator[Finding]:
+def _map_findings(table: Map, put_right: PutRight, universe: Universe, rows: k.Index) -> Iterator[Finding]:
     """`rows` of the universe belong into this map."""
     family = universe.family
     wanted = (host_keys if table.spec.name.startswith("hosts") else trie_keys)(family, universe.keys[rows])
@@ -66,7 +72,7 @@ def _map_findings(table: Map, applier: Applier, universe: Universe, rows: k.Inde
         return f"{_in_map(table, family, key)} {wrong}"
 
     leaves = universe.leaves[rows[missing]]
-    mend = partial(applier.put_right, table, foreign, wanted[missing], leaves, len(rows))
+    mend = partial(put_right, table, foreign, wanted[missing], leaves, len(rows))
     yield Finding(table.spec.name, len(missing) + len(foreign), tell, mend)
 
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -67,7 +68,26 @@ def test_verify_says_what_differs_and_ends_with_10(call: Call, daemon: Canned) -
     code, out, _ = call("doctor", "--verify")
     assert (code, out.splitlines()) == (10, ["DIFFERS  trie4: 203.0.113.0/24 is missing", "DIFFERS  trie4: and 2 more"])
     assert json.loads(call("doctor", "--verify", "--json")[1]) == DIFFERS
-    assert call("doctor", "--verify", "--socket", "/absent")[0] == 5
+
+
+def test_where_no_daemon_answers_and_there_is_no_database_it_is_3(call: Call, daemon: Canned, tmp_path: Path) -> None:
+    code, _, err = call("doctor", "--verify", "--socket", "/absent", "--state-dir", str(tmp_path))
+    assert code == 3
+    assert f"there is no database {tmp_path}/" in err and "systemctl status xdpfw" in err
+
+
+def test_a_daemon_that_is_busy_or_elsewhere_is_not_gone_past(call: Call, daemon: Canned, tmp_path: Path) -> None:
+    daemon.tells["GET", "/verification"] = Told(503, document={"detail": "starting", "status": 503})
+    for where in ((), ("--url", "http://127.0.0.1:1")):
+        code, _, err = call("doctor", "--verify", *where, "--state-dir", str(tmp_path))
+        assert code == 5
+        assert "database" not in err
+
+
+def test_repairing_without_a_daemon_says_what_does_it(call: Call, daemon: Canned) -> None:
+    code, _, err = call("doctor", "--repair", "--socket", "/absent")
+    assert code == 5
+    assert "starting one does it" in err
 
 
 def test_repair_tells_what_was_mended_and_fails_if_it_could_not_be(call: Call, daemon: Canned) -> None:
