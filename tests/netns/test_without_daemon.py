@@ -62,12 +62,12 @@ def entries(path: Path) -> Any:
 
 
 def test_what_a_killed_daemon_left_is_what_the_database_says(site: Site) -> None:
-    before = fingerprints(site), entries(site.daemon.pins / "tables-1" / "leaf")
+    before = fingerprints(site), entries(site.daemon.pins / "tables-1" / "hosts4")
     done = verify(site)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "nothing differs: " in done.stdout
     assert "no daemon answers" in done.stderr
-    assert (fingerprints(site), entries(site.daemon.pins / "tables-1" / "leaf")) == before
+    assert (fingerprints(site), entries(site.daemon.pins / "tables-1" / "hosts4")) == before
 
 
 def test_what_differs_is_named(site: Site) -> None:
