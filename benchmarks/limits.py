@@ -24,7 +24,7 @@ BANS = 10_000
 SLOT = 2
 """Of the one rule: beside those of `allow` and `block`, which are not there."""
 
-PARSED = "	reason = parse(ctx, &frame->packet);\n"
+PARSED = "	reason = parse(ctx, &frame->packet, &frame->room);\n"
 TALKERS = "#define TALKERS 1\n"
 
 

@@ -54,7 +54,7 @@ async def serve(settings: Settings, program: PacketProgram, supervisor: Supervis
         instance=settings.instance_name,
         protect_ssh=settings.protect_ssh,
         hold=Hold(settings.state_dir),
-        after_long=memory.give_back,
+        give_back=memory.give_back,
     )
     firewall.to_attach.update({name: "about to be attached" for name, _ in settings.attach})
     # The kernel side waits for the compiler and the disk, this side for Python imports: side by side.

@@ -62,7 +62,7 @@ class Writer:
         compiler: Compiler,
         state: State,
         features: Features,
-        after_long: Callable[[], None] = lambda: None,
+        give_back: Callable[[], None] = lambda: None,
     ) -> None:
         self.state = state
         self.lock = asyncio.Lock()
@@ -73,7 +73,7 @@ class Writer:
         self._features = features
         # What the program has to do beside what the policy asks for, by who wants it.
         self._extra: dict[str, Features] = {}
-        self._after_long = after_long
+        self._give_back = give_back
         self._thread = ThreadPoolExecutor(1, "xdpfw-writer")
         self.closed = False
         self._long = asyncio.Lock()
@@ -277,7 +277,7 @@ class Writer:
         try:
             await self._clear_up()
             await asyncio.to_thread(self._store.tidy)
-            await asyncio.to_thread(self._after_long)
+            await asyncio.to_thread(self._give_back)
         except XdpfwError as error:  # a later change or the next start takes the rest
             log.error("prefixes that no set holds could not be taken out: %s", error.detail)
         except Exception:

@@ -22,6 +22,7 @@ def small_blocks() -> object:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "BLOCK_ROWS", 8)
         patch.setattr(module, "SMALL_BLOCK", 2)
+        patch.setattr(module, "PART_ROWS", 24)
         yield
 
 
@@ -53,6 +54,15 @@ def test_a_table_is_a_sorted_dictionary(changes: list[tuple[dict[bytes, int], se
     assert [row["key"].ljust(3, b"\0") for row in table.array()] == sorted(model)
     assert len(table) == len(model)
     assert all(0 < len(block) <= 8 for block in table.blocks())
+
+
+@given(CHANGES)
+def test_parts_are_all_rows_some_at_a_time(changes: list[tuple[dict[bytes, int], set[bytes]]]) -> None:
+    table, model = build(changes)
+    for each in (table, SortedTable.of(rows_of(model))):
+        parts = list(each.parts())
+        assert [key for part in parts for key in content_of(part)] == sorted(model)
+        assert all(len(part) <= 24 for part in parts)
 
 
 @given(CHANGES, KEY, KEY, st.integers(1, 30))

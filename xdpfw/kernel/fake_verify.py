@@ -24,8 +24,9 @@ class FakeVerify:
     def _prefixes(self, expected: Expected, mend: bool) -> list[Deviation]:
         found = []
         for family in FAMILIES:
-            keys, leaves = packed_keys(family, expected.keys[family]), expected.leaves[family].tolist()
-            wanted, live = dict(zip(keys, leaves, strict=True)), self.tables.prefixes[family]
+            found_keys, leaves = expected.leaves(family)
+            keys = packed_keys(family, found_keys)
+            wanted, live = dict(zip(keys, leaves.tolist(), strict=True)), self.tables.prefixes[family]
             missing = [f"{prefix_of(family, key)} is missing" for key in wanted if live.get(key) != wanted[key]]
             strange = [f"{prefix_of(family, key)} is there and should not be" for key in live if key not in wanted]
             if missing or strange:
@@ -38,7 +39,8 @@ class FakeVerify:
     def _leaves(self, expected: Expected, mend: bool) -> list[Deviation]:
         live, found = self.tables.leaf[expected.generation], []
         for family in FAMILIES:
-            wanted = dict(zip(expected.leaves[family].tolist(), expected.held[family].tolist(), strict=True))
+            rows = expected.universe[family].array()
+            wanted = dict(zip(rows["leaf"].tolist(), rows["cover"].tolist(), strict=True))
             wrong = [leaf for leaf, member in wanted.items() if live.get(leaf) != member]
             if wrong:
                 found.append(Deviation("leaf", len(wrong), tuple(f"leaf {leaf} is in other sets" for leaf in wrong)))

@@ -36,7 +36,9 @@ TALKER_BYTES = 96 << 20
 EVENT_BYTES = 16 << 20
 """Budgets for tables with a part for each CPU: of all leaf counters, of one interface's talkers, of events."""
 
-KEPT_BYTES = 8 << 20
+SMALL_BYTES, KEPT_BYTES = 1 << 20, 8 << 20
+"""Arrays up to the former are mapped for good, those up to the latter from when they are needed until `release`."""
+
 FEW = 256
 """Records that cost less to read or write one by one than to map a large array for."""
 
@@ -190,14 +192,14 @@ PROGRAM_MAPS = [
 class Map:
     """One map, open. Arrays are the kernel's own memory, shared and live.
 
-    `view`: all records of an array of at most KEPT_BYTES, mapped for good. A larger one would count as this process's
-    memory from the first moment, so it is mapped for a moment (`mapped`), or read and written record by record.
+    What is mapped counts as this process's memory from the first moment. So only small arrays are mapped for good; a
+    large one is mapped for a moment (`mapped`), or read and written record by record.
     """
 
     def __init__(self, spec: MapSpec, fd: int) -> None:
         self.spec, self.fd = spec, fd
         self._kept = spec.kind == ARRAY and spec.bytes <= KEPT_BYTES
-        self.view: View = map_memory(spec, fd) if self._kept else np.empty(0, spec.value)
+        self._view = map_memory(spec, fd) if self._kept and spec.bytes <= SMALL_BYTES else None
 
     @classmethod
     def create(cls, spec: MapSpec) -> Map:
@@ -220,15 +222,31 @@ class Map:
                 inner.close()
         return cls(spec, fd)
 
+    @property
+    def view(self) -> View:
+        """All records of an array of at most KEPT_BYTES, live. Do not keep a reference to them."""
+        assert self._kept, f"{self.spec.name} is too large to be mapped for good"
+        view = self._view
+        if view is None:
+            view = self._view = map_memory(self.spec, self.fd)
+        return view
+
+    def release(self) -> None:
+        """Nobody needs it mapped, unless it is small."""
+        if self.spec.bytes > SMALL_BYTES and self.fd >= 0:
+            self._view = None
+
     @contextmanager
     def mapped(self) -> Iterator[View]:
         """All records of an array. Do not keep a reference to them."""
-        yield self.view if self._kept else map_memory(self.spec, self.fd)
+        view = self._view
+        yield map_memory(self.spec, self.fd) if view is None else view
 
     def read(self, at: Indexes) -> View:
         """Copies of some records of an array."""
-        if self._kept:
-            return self.view[at]
+        view = self._view
+        if view is not None:
+            return view[at]
         if len(at) > FEW:
             first, records = self._window(at)
             return records[at - first]
@@ -241,8 +259,9 @@ class Map:
         """Raises IndexError, and then nothing is written."""
         if len(at) and int(at.max()) >= self.spec.entries:
             raise IndexError(f"record {at.max()} of {self.spec.name}, which has {self.spec.entries}")
-        if self._kept:
-            self.view[at] = records
+        view = self._view
+        if view is not None:
+            view[at] = records
             return
         if len(at) > FEW:
             first, live = self._window(at)
@@ -256,12 +275,13 @@ class Map:
         """One item of a field that is an array. Raises IndexError, and then nothing is written."""
         if len(at) and int(at.max()) >= self.spec.entries:
             raise IndexError(f"record {at.max()} of {self.spec.name}, which has {self.spec.entries}")
-        if not self._kept and len(at) <= FEW:
+        view = self._view
+        if view is None and len(at) <= FEW:
             records = self.read(at)
             records[name][:, column] = values
             self.write(at, records)
             return
-        first, live = (0, self.view) if self._kept else self._window(at)
+        first, live = self._window(at) if view is None else (0, view)
         live[name][at - first, column] = values
 
     def _window(self, at: Indexes) -> tuple[int, View]:
@@ -272,7 +292,7 @@ class Map:
 
     def close(self) -> None:
         """A reader who is at it just then finds zeros: its descriptor may mean something else a moment later."""
-        self.view = np.zeros(len(self.view), self.spec.value)
+        self._view = np.zeros(self.spec.entries, self.spec.value) if self._kept else None
         os.close(self.fd)
         self.fd = -1
 

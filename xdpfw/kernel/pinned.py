@@ -80,14 +80,15 @@ def _left(*_: object) -> None:
 def _prefixes(
     family: Family, found: Directory, expected: Expected, live: Meanings, should: Meanings
 ) -> Iterator[Finding]:
-    _, here, there = np.intersect1d(found.keys[family], expected.keys[family], True, True)
+    stored, _ = expected.leaves(family)
+    _, here, there = np.intersect1d(found.keys[family], stored, True, True)
     for keys, known, what in (
-        (expected.keys[family], there, "is missing"),
+        (stored, there, "is missing"),
         (found.keys[family], here, "is there, and in no set"),
     ):
         if len(wrong := np.delete(keys, known)):
             yield Finding("directory", len(wrong), partial(_told, family, wrong, what), _left)
-    held, wanted = found.memberships[family][here], expected.held[family][there]
+    held, wanted = found.memberships[family][here], expected.universe[family].array()["cover"][there]
     pairs, pair_of = np.unique(held.astype(np.int64) << 32 | wanted, return_inverse=True)
     differ = [not live.alike(pair >> 32, should, pair & 0xFFFFFFFF) for pair in pairs.tolist()]
     if len(wrong := found.keys[family][here][np.array(differ, np.bool_)[pair_of]]):

@@ -96,6 +96,11 @@ class Tables:
         for opened in self.maps.values():
             opened.close()
 
+    def release(self) -> None:
+        """Nobody needs large ones mapped for now."""
+        for opened in self.maps.values():
+            opened.release()
+
     def descriptors(self) -> dict[str, int]:
         return {name: opened.fd for name, opened in self.maps.items()}
 

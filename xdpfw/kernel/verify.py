@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xdpfw.kernel import closed, memory, verify_pins, verify_policy, verify_prefixes, verify_tiers
+from xdpfw.kernel import closed, verify_pins, verify_policy, verify_prefixes, verify_tiers
 from xdpfw.kernel.apply import Applier
 from xdpfw.kernel.clock import KernelClock
 from xdpfw.kernel.finding import Finding
@@ -29,6 +29,7 @@ from xdpfw.model.deviation import Deviation
 from xdpfw.model.prefix import FAMILIES
 from xdpfw.policy.expected import Expected
 from xdpfw.policy.ops import WriteLeaves, WriteMemberships
+from xdpfw.policy.universe import NODE
 
 LATE = 1.0
 """Seconds that a deadline may be off: the wall clock, by which it is known, slews."""
@@ -53,8 +54,8 @@ class Verifier:
 
     def look(self, expected: Expected, *, mend: bool, quick: bool) -> list[Deviation]:
         found = outcome(self.quick(expected) if quick else self.whole(expected), mend=mend)
-        if not quick:  # what large tables were compared with would stay with the process
-            memory.give_back()
+        if not quick:
+            self._tables.release()
         return found
 
     def quick(self, expected: Expected) -> Iterator[Finding]:
@@ -86,7 +87,7 @@ class Verifier:
 
     def _large(self, expected: Expected) -> Iterator[Finding]:
         for family in FAMILIES:
-            universe = Universe.of(family, expected.keys[family], expected.leaves[family])
+            universe = Universe.of(family, *expected.leaves(family))
             yield from verify_prefixes.findings(self._tables, self._applier.put_right, universe)
             yield from verify_tiers.findings(self._applier.tiers[family], universe)
         yield from verify_prefixes.strangers(self._tables, expected)
@@ -143,15 +144,20 @@ class Verifier:
         stale[expected.stale] = True
         now, other = expected.generation, 1 - expected.generation
         for family in FAMILIES:
-            leaves, wanted = expected.leaves[family], expected.held[family]
-            live = self._tables.maps["leaf"].read(leaves.astype(np.int64))["membership"]
-            wrong = np.flatnonzero((live[:, now] != wanted) | ((live[:, other] != wanted) & ~stale[leaves]))
-            if len(wrong):
-                again = [WriteLeaves(generation, leaves[wrong], wanted[wrong]) for generation in (now, other)]
+            wrong = [np.empty(0, NODE[family])]
+            with self._tables.maps["leaf"].mapped() as records:
+                for rows in expected.universe[family].parts():
+                    live, wanted = records["membership"][rows["leaf"]], rows["cover"]
+                    astray = (live[:, now] != wanted) | ((live[:, other] != wanted) & ~stale[rows["leaf"]])
+                    if astray.any():
+                        wrong.append(rows[astray])
+            found = np.concatenate(wrong)
+            if len(found):
+                again = [WriteLeaves(generation, found["leaf"], found["cover"]) for generation in (now, other)]
                 yield Finding(
                     "leaf",
-                    len(wrong),
-                    partial(verify_prefixes.in_other_sets, family, expected.keys[family][wrong]),
+                    len(found),
+                    partial(verify_prefixes.in_other_sets, family, found["key"]),
                     partial(self._applier.rewrite, *again),
                 )
 

@@ -100,7 +100,8 @@ def strangers(tables: Tables, expected: Expected) -> Iterator[Finding]:
     with tables.maps["directory"].mapped() as live:
         listed = live["state"] != layouts.FREE
         for family in FAMILIES:
-            listed[expected.leaves[family]] = False
+            for known in expected.universe[family].parts():
+                listed[known["leaf"]] = False
         strange: Ids = np.flatnonzero(listed).astype(np.uint32)
         rows: View = live[strange]
     if len(strange):

@@ -12,6 +12,7 @@ from xdpfw.model.policy import Policy
 from xdpfw.model.prefix import Family
 from xdpfw.policy.memberships import Memberships
 from xdpfw.policy.ops import Ids, Keys, WriteMemberships, WritePolicy
+from xdpfw.policy.plan import NO_IDS
 from xdpfw.policy.sets import Sets
 from xdpfw.policy.table import SortedTable
 from xdpfw.policy.tables import Tables
@@ -19,13 +20,11 @@ from xdpfw.policy.tables import Tables
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Per family: sorted prefixes, the leaf of each, and the membership that it holds; in the generation that is not in
-    force, `stale` leaves may hold another. `memberships`: all that can be come to from there. `policy`: of the
+    """`universe`: prefixes, the leaf of each, and the membership that it holds (`cover`); in the generation that is not
+    in force, `stale` leaves may hold another. `memberships`: all that can be come to from there. `policy`: of the
     generation in force, with the vectors of the classes of these."""
 
-    keys: dict[Family, Keys]
-    leaves: dict[Family, Ids]
-    held: dict[Family, Ids]
+    universe: Mapping[Family, SortedTable]
     stale: Ids
     memberships: WriteMemberships
     policy: WritePolicy
@@ -36,20 +35,22 @@ class Expected:
 
     @property
     def prefixes(self) -> int:
-        return sum(map(len, self.keys.values()))
+        return sum(map(len, self.universe.values()))
+
+    def leaves(self, family: Family) -> tuple[Keys, Ids]:
+        """All prefixes, sorted, and the leaf of each."""
+        rows = self.universe[family].array()
+        return np.ascontiguousarray(rows["key"]), np.ascontiguousarray(rows["leaf"])
 
 
 def expected(
     universe: Mapping[Family, SortedTable], tables: Tables, memberships: Memberships, sets: Sets, policy: Policy
 ) -> Expected:
-    rows = {family: table.array() for family, table in universe.items()}
-    held = {family: np.ascontiguousarray(found["cover"]) for family, found in rows.items()}
-    records = memberships.reached(_distinct(np.concatenate(list(held.values()))).tolist())
+    held = [_distinct(rows["cover"]) for table in universe.values() for rows in table.parts()]
+    records = memberships.reached(np.unique(np.concatenate([NO_IDS, *held])).tolist())
     classes = _distinct(np.append(records.classes, np.uint32(0)))
     return Expected(
-        keys={family: np.ascontiguousarray(found["key"]) for family, found in rows.items()},
-        leaves={family: np.ascontiguousarray(found["leaf"]) for family, found in rows.items()},
-        held=held,
+        universe=dict(universe),
         stale=tables.stale,
         memberships=records,
         policy=tables.in_force(sets, policy, memberships, classes),

@@ -27,6 +27,9 @@ BLOCK_ROWS = 2048
 WIDE = 8
 """What concerns more than one in so many of a table's rows is done by passing over all of them."""
 
+PART_ROWS = 32 * BLOCK_ROWS
+"""So many rows are looked at together where none has to wait for another."""
+
 SMALL_BLOCK = BLOCK_ROWS // 8
 """A block below this is joined with its neighbour when a change comes by."""
 
@@ -69,6 +72,16 @@ class SortedTable:
 
     def blocks(self) -> Iterator[Records]:
         return iter(self._blocks)
+
+    def parts(self) -> Iterator[Records]:
+        """All rows in order, some at a time: what an array of them all would take stays with the process."""
+        if self._whole is not None:
+            yield from (self._whole[first : first + PART_ROWS] for first in range(0, len(self), PART_ROWS))
+            return
+        step = PART_ROWS // BLOCK_ROWS
+        yield from (
+            self._join(first, min(first + step, len(self._blocks))) for first in range(0, len(self._blocks), step)
+        )
 
     def array(self) -> Records:
         """All rows, one contiguous array; it is the table's own."""

@@ -48,7 +48,7 @@ RETRY_AFTER = 2
 
 class Core:
     """`management`: prefixes that no change may cut off by accident; `protect_ssh`: ssh peers and gateways neither.
-    `hold`: the mark of a detach by hand. `after_long` is called when a change of very many prefixes is done."""
+    `hold`: the mark of a detach by hand. `give_back` is called when what took much memory is done."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Core:
         instance: str = "xdpfw",
         protect_ssh: bool = True,
         hold: Hold | None = None,
-        after_long: Callable[[], None] = lambda: None,
+        give_back: Callable[[], None] = lambda: None,
     ) -> None:
         self.kernel = kernel
         self.store = store
@@ -83,7 +83,7 @@ class Core:
         self.overdue: str | None = None
         self._notes: deque[AuditRecord] = deque(maxlen=MOST_NOTES)
         self._hold = hold
-        self._after_long = after_long
+        self.give_back = give_back
         self.warnings: list[str] = []
         # Interfaces that the settings name and that are not attached, and why: until they are, it is not ready.
         self.to_attach: dict[str, str] = {}
@@ -172,9 +172,9 @@ class Core:
         self._compiler = compiler
         self._interfaces = interfaces
         state = State(current.revision, current.sets, current.policy)
-        self._writer = Writer(self.kernel, self.store, compiler, state, used, self._after_long)
+        self._writer = Writer(self.kernel, self.store, compiler, state, used, self.give_back)
         self._writer.ask("bans", features & {Feature.BANS})
-        self._after_long()
+        self.give_back()
 
     def _check_not_forgotten(self, saved: Saved, started: Started) -> None:
         """Raises Conflict: the tables hold prefixes, and the store has never held any. To follow it would let pass what

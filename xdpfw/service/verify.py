@@ -106,6 +106,10 @@ class VerifyUseCases(Changes):
                     raise
             log.debug("what was looked at changed meanwhile", exc_info=True)
             return None, False
+        finally:
+            del expected
+            if not quick:
+                await asyncio.to_thread(self.give_back)
         return found, not found or self.writer.performed == before
 
     def _timed(self, expected: Expected, *, quick: bool) -> list[Deviation]:

@@ -18,6 +18,7 @@ from xdpfw.model.ledger import AuditQuery, AuditRecord, Author, Outcome, Pending
 from xdpfw.policy.claims import CLAIM
 from xdpfw.policy.delta import Delta
 from xdpfw.policy.table import Records
+from xdpfw.store import large
 from xdpfw.store.ledger_text import (
     author_of,
     author_text,
@@ -54,7 +55,7 @@ def keep(db: sqlite3.Connection, revision: int, kept: Kept, ready: Packed) -> No
     for delta in kept.deltas:
         texts = zlib.compress(json.dumps([dict(delta.origins), dict(delta.comments)]).encode(), _FAST)
         lists = [_packed(records, ready) for records in (delta.before, delta.after)]
-        db.execute("INSERT INTO deltas VALUES (?, ?, ?, ?, ?, ?)", (revision, delta.name, delta.family, texts, *lists))
+        large.insert(db, "INTO deltas", (revision, delta.name, delta.family, texts, *lists))
 
 
 def _packed(records: Records, ready: Packed) -> bytes:

@@ -32,7 +32,7 @@ from xdpfw.policy.edits import BULK_ROWS
 from xdpfw.policy.sets import Edit, SetInfo, Sets
 from xdpfw.policy.strings import Strings
 from xdpfw.policy.table import Records, SortedTable
-from xdpfw.store import ledger
+from xdpfw.store import large, ledger
 from xdpfw.store.packing import pack, pack_bases, slices, unpack, unpack_bases
 from xdpfw.store.policy_text import policy_of, policy_text
 from xdpfw.store.port import Before, Ledger, Packed, Saved, Step, StoredChange, TokenRecord
@@ -194,10 +194,10 @@ class SqliteStore:
 
     def save(self, change: StoredChange) -> None:
         written = change.ledger or Ledger()
-        large = change.edit is not None and bool(change.edit.bulk)
+        is_large = change.edit is not None and bool(change.edit.bulk)
         with self._transaction():
             # The log of a large change is left to `tidy`, or else to the next one: nobody has to wait for that.
-            self._db.execute(f"PRAGMA wal_autocheckpoint = {0 if large else CHECKPOINT_PAGES}")
+            self._db.execute(f"PRAGMA wal_autocheckpoint = {0 if is_large else CHECKPOINT_PAGES}")
             if written.kept:
                 ledger.keep(self._db, change.revision, written.kept, change.packed)
             for table, number in self._unused:
@@ -269,7 +269,7 @@ class SqliteStore:
             now = edit.sets.table(*table)
             then, blob = packed or (now, pack(now.array()))
             self._db.execute("DELETE FROM overlay WHERE set_id = ? AND family = ?", table)
-            self._db.execute("INSERT OR REPLACE INTO blobs VALUES (?, ?, ?)", (*table, blob))
+            large.insert(self._db, "OR REPLACE INTO blobs", (*table, blob))
             rows, gone = now.changes_since(then), then.missing_from(now)
             length = len(rows) + len(gone)
         width = CLAIM[table[1]]["key"].itemsize
