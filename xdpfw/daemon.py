@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import gc
 import logging
 import os
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ class AlreadyRuns(Conflict):
 
 def main(settings: Settings) -> int:
     """Run until SIGINT or SIGTERM. Answers the exit code: 0 done, 1 failed, 4 another daemon is in the way."""
+    gc.disable()  # until it is ready: hardly anything of a start is garbage
     start_log(settings.log_level, settings.log_format)
     memory.keep_at_hand()
     supervisor = Supervisor(os.environ)

@@ -70,6 +70,7 @@ async def serve(settings: Settings, program: PacketProgram, supervisor: Supervis
         await attach_wanted(firewall, settings.attach)
         # What is there now stays: to look for garbage in it would stop everything for a tenth of a second now and then.
         gc.freeze()
+        gc.enable()
         if settings.on_start_failure is Verdict.DROP:
             await shut_what_is_open(firewall, kernel, settings)
         if certificates or supervisor.there:  # else a terminal that closes ends the daemon, as it should

@@ -8,11 +8,13 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from lab.waiting import eventually
 from tests.kernel import plain
 from tests.kernel.bench import Bench
 from tests.kernel.conftest import Host
@@ -57,6 +59,27 @@ def test_a_compile_error_names_file_and_line(tmp_path: Path) -> None:
     line = len(header.read_text().splitlines())
     with pytest.raises(KernelError, match=rf"match\.h:{line}:\d+: error: use of undeclared identifier 'nonsense'"):
         compile_source(inline(tmp_path / "xdp_filter.c"), "xdp_filter", [], [])
+
+
+def test_a_compiler_whose_daemon_is_killed_ends_and_leaves_nothing(tmp_path: Path) -> None:
+    code = "from pathlib import Path; from xdpfw.kernel.program import PacketProgram as P; P.of(Path('.')).compiled"
+    daemon = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"TMPDIR": str(tmp_path)})
+    tree = eventually(lambda: list(tmp_path.glob("xdpfw-*")), "it is about to compile")
+    children = Path(f"/proc/{daemon.pid}/task")
+    [child] = eventually(
+        lambda: [n for task in children.iterdir() for n in (task / "children").read_text().split()], ""
+    )
+    daemon.kill()
+    daemon.wait()
+    eventually(lambda: not _runs(child), "the compiler is gone")
+    assert not any(path.exists() for path in tree)
+
+
+def _runs(process: str) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 BROKEN = "	if (*(volatile char *)(long)ctx->data == 77)"

@@ -6,11 +6,13 @@ from __future__ import annotations
 import base64
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -90,17 +92,30 @@ def _child(
     source: str, function: str, maps: Sequence[str], cflags: Sequence[str], *, load: bool = False
 ) -> subprocess.CompletedProcess[str]:
     """Its answer on stdout, or what went wrong on stderr."""
-    command = [find_interpreter(), "-I", str(CHILD)]
-    with tempfile.TemporaryDirectory(prefix="xdpfw-") as tree:
+    interpreter = find_interpreter()
+    with tempfile.TemporaryDirectory(prefix="xdpfw-") as tree, _lifeline() as alive:
         flags = [*cflags, *make_kernel_tree(Path(tree))]
-        request = {"source": source, "function": function, "maps": maps, "cflags": flags, "kernel_tree": tree}
+        request = {"source": source, "function": function, "maps": maps, "cflags": flags, "load": load}
+        command = [interpreter, "-I", str(CHILD), tree, str(alive)]
         try:
             return subprocess.run(
-                command, input=json.dumps(request | {"load": load}), capture_output=True, text=True, timeout=TIMEOUT,
-                check=False,
+                command, input=json.dumps(request), capture_output=True, text=True, timeout=TIMEOUT, check=False,
+                pass_fds=[alive],
             )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as error:
             raise KernelError(f"the compiler did not run: {error}") from error
+
+
+@contextmanager
+def _lifeline() -> Iterator[int]:
+    """What the child reads the end of when this process ends, however it does: a compiler that goes on for nobody would
+    take the next daemon's time."""
+    alive, held = os.pipe()
+    try:
+        yield alive
+    finally:
+        os.close(alive)
+        os.close(held)
 
 
 def _messages(stderr: str) -> str:
