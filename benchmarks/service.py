@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 
-from benchmarks import captures, limits, rules, viewers
+from benchmarks import captures, clients, limits, rules, viewers
 from benchmarks.figures import Figure, ratio
 from benchmarks.watching import KEYS, tail, watch
 from lab import prefixes
@@ -124,7 +124,7 @@ class Bench:
             yield from self._bulk(daemon, f"{SMALL:,}", few, 700)
             yield from self._bulk(daemon, f"{self.count:,} (half are other ones)", many, 6000)
             yield self._stall(daemon, many)
-            yield Figure(f"one block with {self.count:,} loaded", "ms", 5, blocks(daemon))
+            yield Figure(f"one block with {self.count:,} loaded", "ms", 5, clients.block(daemon.socket, 1, BLOCKS, 0))
             yield from memory(daemon, f"with {self.count:,}", 400)
             yield Figure(f"daemon's peak memory with {self.count:,}", "MB", None, (resident(daemon, "VmHWM"),))
             yield from self._starts(daemon)
@@ -259,14 +259,6 @@ def files(daemon: Daemon, name: str, lists: list[bytes]) -> list[Path]:
     for path, listing in zip(paths, lists, strict=True):
         path.write_bytes(listing)
     return paths
-
-
-def blocks(daemon: Daemon) -> tuple[float, ...]:
-    connection = daemon.rest.open()
-    hosts = (f"192.0.2.{n}" for n in range(BLOCKS))
-    values = repeat(BLOCKS, lambda: daemon.rest.must("PUT", f"sets/block/entries/{next(hosts)}", {}, keep=connection))
-    connection.close()
-    return values
 
 
 def resident(daemon: Daemon, field: str = "VmRSS") -> float:

@@ -102,12 +102,14 @@ class Gate6:
         self._gate, self._count_longer, self._odd = gate, longer, odd
 
     def widen(self, level: int, at: Addresses) -> None:
-        self._count(level, at, 1)
-        self._count_longer(at, 1)
+        if len(at[0]):
+            self._count(level, at, 1)
+            self._count_longer(at, 1)
 
     def tighten(self, level: int, at: Addresses) -> None:
-        self._count_longer(at, -1)
-        self._count(level, at, -1)
+        if len(at[0]):
+            self._count_longer(at, -1)
+            self._count(level, at, -1)
 
     def cells(self, level: int, at: Addresses) -> Words:
         """Where prefixes of a level are counted."""

@@ -103,6 +103,7 @@ class Tiers:
         self._family, self.steps, self.grown, self._trie, self._narrow = family, steps, grown, trie, narrow
         self.gates, self.holders = gates, holders
         self._lengths, self._covers = lengths, covers
+        self._step_of = np.repeat(np.arange(len(steps)), [step.length - step.above for step in steps])
         self._counts = np.zeros(HOST_LENGTH[family] + 1, np.int64)
 
     def adopt(self, leaves: Ids, lengths: npt.NDArray[np.uint8]) -> None:
@@ -152,10 +153,9 @@ class Tiers:
                 table.release()
 
     def _by_step(self, lengths: npt.NDArray[np.uint8]) -> Iterator[tuple[Step, Index]]:
-        for step in self.steps:
-            chosen = np.flatnonzero((lengths.astype(np.int16) > step.above) & (lengths <= step.length))
-            if len(chosen):
-                yield step, chosen
+        step_of = self._step_of[lengths]
+        for number in np.flatnonzero(np.bincount(step_of)).tolist():
+            yield self.steps[number], np.flatnonzero(step_of == number)
 
     def _longest(self, length: int, leaves: Ids) -> Choose:
         """These leaves of prefixes of one length, where nothing longer is held."""

@@ -189,7 +189,7 @@ class Sets:
         def change(family: Family, table: SortedTable) -> TableEdit:
             return edits.apply(table, rows[family], gone[family], longest=longest)
 
-        return self.edited(set_id, change)
+        return self.edited(set_id, change, [family for family in FAMILIES if len(rows[family]) or len(gone[family])])
 
     def replace(
         self,
@@ -340,9 +340,14 @@ class Sets:
             raise c.absent(name, missing, origin)
         return found
 
-    def edited(self, only: int | None, change: Callable[[Family, SortedTable], TableEdit]) -> Edit:
-        """An edit of one set, or of all that have entries, from the changes of its tables."""
-        affected = list(self.tables) if only is None else [(only, family) for family in FAMILIES]
+    def edited(
+        self,
+        only: int | None,
+        change: Callable[[Family, SortedTable], TableEdit],
+        families: Sequence[Family] = FAMILIES,
+    ) -> Edit:
+        """An edit of one set, or of all that have entries, from the changes of its tables of these families."""
+        affected = list(self.tables) if only is None else [(only, family) for family in families]
         edits = {table: change(table[1], self.table(*table)) for table in affected}
         edits = {table: edit for table, edit in edits.items() if edit.changed or edit.kept}
         changed = {table: edit for table, edit in edits.items() if edit.changed}

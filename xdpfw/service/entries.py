@@ -225,7 +225,8 @@ class EntryUseCases(Changes):
         parts = tuple(Part(at, str(prefix), origin) for prefix, origin in zip(about, origins, strict=True))
 
         def work() -> EntriesWritten:
-            check_match(opts.if_match, tag())
+            if opts.if_match is not None:
+                check_match(opts.if_match, tag())
             edit = make(self.state)
             self._check(name, edit, opts, whole=False)
             self.enforce(Draft(parts, _resources(name), edit, status=status(edit)), opts)
