@@ -190,6 +190,34 @@ def test_native_at_mtu_9000_with_headers_beyond_the_first_buffer(kernel: RealKer
     assert len(kernel.read_talkers("xf1").rows()) >= 4
 
 
+@pytest.fixture
+def without_frags(kernel: RealKernel) -> RealKernel:
+    """As on kernels before 5.18, and with drivers that take no frames of several buffers."""
+    kernel.program.frags = False
+    return kernel
+
+
+def test_an_mtu_that_the_driver_cannot_have_with_xdp_is_refused_and_changes_nothing(
+    without_frags: RealKernel, wire: None
+) -> None:
+    attached = without_frags.attach("xf1", AttachMode.NATIVE)
+    with pytest.raises(subprocess.CalledProcessError):
+        ip_command("link", "set", "xf0", "mtu", "9000")  # what arrives at xf1 would be too large
+    assert without_frags.attachments() == [attached]
+
+
+def test_xdp_that_the_driver_cannot_have_at_an_mtu_names_the_mtu(without_frags: RealKernel) -> None:
+    make_pair("xf0", "xf1", 9000)
+    with pytest.raises(KernelError, match=r"native mode was refused.*a smaller MTU than 9000"):
+        without_frags.attach("xf1", AttachMode.NATIVE)
+    attached = without_frags.attach("xf1", AttachMode.AUTO)
+    assert attached.mode is AttachMode.GENERIC
+    assert "a smaller MTU than 9000" in attached.warning
+    for name in ("xf0", "xf1"):
+        ip_command("link", "set", name, "mtu", "1500")
+    assert without_frags.attach("xf1", AttachMode.NATIVE).mode is AttachMode.NATIVE
+
+
 # foreign programs
 
 

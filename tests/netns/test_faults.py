@@ -131,6 +131,28 @@ def test_without_a_mounted_bpffs_it_mounts_one(make_network: Callable[..., Netwo
     assert not daemon.pins.exists(), "it is another one"
 
 
+def test_a_bpffs_that_is_unmounted_under_it_is_mounted_and_filled_again(make_network: Callable[..., Network]) -> None:
+    """Nothing is pinned any more then, and what only pins held is gone: the program is off."""
+    network = make_network(1)
+    start_services(network)
+    arguments = ("--listen", "none", *attach_all(network))
+    wrapped = mounting("umount /sys/fs/bpf")
+    site = Site(network, Daemon(network.firewall, network.home, arguments=arguments, wrapped=wrapped).start())
+    site.put("block", network.clients[0].network4)
+    assert blocked(site)
+    assert site.daemon.process is not None
+    subprocess.run(["nsenter", f"--mount=/proc/{site.daemon.process.pid}/ns/mnt", "umount", "/sys/fs/bpf"], check=True)
+    eventually(lambda: blocked(site), "it filters again", 10)
+    eventually(lambda: site.daemon.answers("/readyz"), "it is ready again", 10)
+    assert site.daemon.rest.get("verification")["ok"]
+    told = [text for each in site.daemon.rest.get("status")["drift"] for text in each["found"]]
+    assert any("lan1: somebody took the program off" in text for text in told), told
+    assert any("is gone" in text for text in told), told
+    pinned = Path(f"/proc/{site.daemon.process.pid}/root{site.daemon.pins}")
+    assert {"trie4", "leaf", "on-lan1"} <= {path.name for path in (pinned / "tables-1").iterdir()}
+    assert [path.name for path in (pinned / "links").iterdir()] == ["lan1"]
+
+
 def test_without_libbpf_the_start_says_what_to_install(site: Site) -> None:
     if not LIBBPF.exists():
         pytest.skip(f"no {LIBBPF} (found: {ctypes.util.find_library('bpf')})")

@@ -200,6 +200,8 @@ class RealKernel:
         self.applier.execute(ops, revision)
 
     def verify(self, expected: Expected, *, mend: bool = False, quick: bool = False) -> list[Deviation]:
+        if mend:
+            self._pins.prepare()
         return self._verifier.look(expected, mend=mend, quick=quick)
 
     @property
@@ -216,9 +218,9 @@ class RealKernel:
         return attaching.foreign_program(seen, self._own_programs()) if seen else None
 
     def attach(self, name: str, mode: AttachMode) -> Attachment:
-        seen = netlink.find(name)
-        if seen is None:
+        if (seen := netlink.find(name)) is None:
             raise NotFound(f"there is no interface {name!r}")
+        self._pins.prepare()  # somebody may have unmounted what they were in
         if other := attaching.foreign_program(seen, self._own_programs()):
             raise attaching.conflict(name, other)
         self._follow_rename(seen.link)
@@ -372,8 +374,7 @@ class RealKernel:
     # sight
 
     def fill(self) -> list[MapFill]:
-        counted = self.applier.fill
-        fills = [MapFill(name, used, self.tables.maps[name].spec.entries) for name, used in counted.items()]
+        fills = [MapFill(n, used, self.tables.maps[n].spec.entries) for n, used in self.applier.fill.items()]
         return [*fills, *self._learner.fill(self.clock.jiffies())]
 
     def features(self) -> dict[str, Any]:
