@@ -133,7 +133,7 @@ def close_gate(name: str) -> Callable[[Loaded], None]:
 
 
 def unlist(loaded: Loaded) -> None:
-    with real(loaded).tables.maps["directory"].mapped() as directory:
+    with real(loaded).tables.directory.mapped() as directory:
         directory["state"][1] = layouts.FREE
         directory["state"][99] = layouts.LIVE
 

@@ -13,8 +13,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-_FIXED, _NO_ACCESS = 0x10, 0
-"""MAP_FIXED and PROT_NONE, which Python does not name."""
+_FIXED = 0x10
+"""MAP_FIXED, which Python does not name."""
 
 
 @cache
@@ -34,12 +34,15 @@ def _map(address: int | None, size: int, access: int, flags: int, fd: int) -> in
     return found
 
 
-def side_by_side(descriptors: Sequence[int], size: int) -> npt.NDArray[np.uint8]:
-    """The first `size` bytes (whole pages of memory) of each of these maps, writable, until the array is gone."""
+def side_by_side(descriptors: Sequence[int | None], size: int) -> npt.NDArray[np.uint8]:
+    """The first `size` bytes (whole pages of memory) of each of these maps, writable, until the array is gone. None is
+    zeros, and what is written there is lost."""
     total = len(descriptors) * size
-    start = _map(None, total, _NO_ACCESS, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1)
+    access = mmap.PROT_READ | mmap.PROT_WRITE
+    start = _map(None, total, access, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1)
     memory = (ct.c_uint8 * total).from_address(start)
     weakref.finalize(memory, _libc().munmap, start, total)
     for number, fd in enumerate(descriptors):
-        _map(start + number * size, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED | _FIXED, fd)
+        if fd is not None:
+            _map(start + number * size, size, access, mmap.MAP_SHARED | _FIXED, fd)
     return np.ctypeslib.as_array(memory)

@@ -14,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from xdpfw.kernel import layouts, libbpf
+from xdpfw.kernel.bpffs import remove_tree
 from xdpfw.kernel.keys import directory_rows, keys_of_rows
-from xdpfw.kernel.maps import Map, MapSpec, View, leaf_ids, leaf_shards, limiter_sets, shared_specs
+from xdpfw.kernel.maps import Map, MapSpec, View, directory_spec, leaf_ids, leaf_shards, limiter_sets, shared_specs
+from xdpfw.kernel.paged import PagedArray
 from xdpfw.kernel.port import Directory, tier_of
 from xdpfw.kernel.tiers import sow
 from xdpfw.model.feature import Feature, Features
@@ -30,7 +32,8 @@ CHANGES_BITS = 48
 
 def layout_of(limits: Limits, cpus: int) -> int:
     """63 bits that tell whether pinned tables can be used as they are: records and sizes of all of them."""
-    prints = ",".join(str(spec.fingerprint) for spec in shared_specs(limits, cpus))
+    specs = [*shared_specs(limits, cpus), directory_spec(limits)]
+    prints = ",".join(str(spec.fingerprint) for spec in specs)
     return int.from_bytes(hashlib.sha256(prints.encode()).digest()[:8]) >> 1
 
 
@@ -38,8 +41,10 @@ class Tables:
     """One numbered set of shared tables. `path` is its pin directory."""
 
     def __init__(self, path: Path, maps: Mapping[str, Map], limits: Limits, cpus: int) -> None:
+        """Raises Refused, OSError: the directory is not readable."""
         self.path, self.limits, self.cpus = path, limits, cpus
         self.maps = dict(maps)
+        self.directory = PagedArray(directory_spec(limits), path / "directory")
         self.ids = leaf_ids(limits)
 
     @classmethod
@@ -52,15 +57,12 @@ class Tables:
             path.mkdir(parents=True)
             for name, made in maps.items():
                 libbpf.pin(made.fd, path / name)
+            tables = cls(path, maps, limits, cpus)
         except BaseException:
             for made in maps.values():
                 made.close()
-            if path.is_dir():
-                for child in path.iterdir():
-                    child.unlink()
-                path.rmdir()
+            remove_tree(path)
             raise
-        tables = cls(path, maps, limits, cpus)
         tables._fill_in(layout_of(limits, cpus))
         return tables
 
@@ -86,15 +88,20 @@ class Tables:
                 maps[spec.name] = Map(spec, libbpf.get(path / spec.name))
                 if spec.name == "meta" and not _fits(maps["meta"], layout_of(limits, cpus)):
                     raise OSError("another layout")
+            return cls(path, maps, limits, cpus)
         except (libbpf.Refused, OSError):
             for opened in maps.values():
                 opened.close()
             return None
-        return cls(path, maps, limits, cpus)
 
     def close(self) -> None:
         for opened in self.maps.values():
             opened.close()
+        self.directory.close()
+
+    def pins(self) -> dict[Path, int]:
+        """The descriptor of what should be at each place."""
+        return {self.path / name: opened.fd for name, opened in self.maps.items()} | self.directory.pins()
 
     def release(self) -> None:
         """Nobody needs large ones mapped for now."""
@@ -160,7 +167,7 @@ class Tables:
 
     def clear_free_counts(self) -> None:
         """Of all leaves that are not in the directory; no packet may be at one of them any more."""
-        with self.maps["directory"].mapped() as directory, self.maps["leaf_counters"].mapped() as counters:
+        with self.directory.mapped() as directory, self.maps["leaf_counters"].mapped() as counters:
             free = directory["state"] == layouts.FREE
             for shard in counters.reshape(-1, self.ids):
                 shard[free & (shard["packets"] != 0)] = 0
@@ -173,31 +180,31 @@ class Tables:
 
     def listed(self, *states: int) -> dict[Family, tuple[Keys, Ids]]:
         """Prefixes in the directory in one of these states with their leaf ids, keys sorted."""
-        with self.maps["directory"].mapped() as directory:
+        with self.directory.mapped() as directory:
             return list_directory(directory, states)
 
     def live(self, family: Family) -> tuple[Ids, npt.NDArray[np.uint8]]:
         """Leaves in the directory, and how long their prefixes are."""
-        with self.maps["directory"].mapped() as directory:
+        with self.directory.mapped() as directory:
             there = (directory["state"] == layouts.LIVE) & (directory["family"] == family)
             leaves = np.flatnonzero(there).astype(np.uint32)
             return leaves, directory["length"][leaves]
 
     def list_leaves(self, family: Family, keys: Keys, leaves: Ids, state: int) -> None:
         """Note in the directory what is about to be done, or was done, to prefixes."""
-        self.maps["directory"].write(leaves, directory_rows(family, keys, state))
+        self.directory.write(leaves, directory_rows(family, keys, state))
 
     def tier_of(self, leaf: int) -> str:
         """Which table leads to a leaf."""
         if not leaf:
             return "none"
-        [record] = self.maps["directory"].read(np.array([leaf]))
+        [record] = self.directory.read(np.array([leaf]))
         return tier_of(6 if record["family"] == 6 else 4, int(record["length"]))
 
     def covers(self, family: Family, keys: Keys) -> Ids:
         """The leaf of the longest prefix in the directory, hosts apart, that contains each of these sorted keys, which
         are not live themselves; 0 where there is none."""
-        with self.maps["directory"].mapped() as directory:
+        with self.directory.mapped() as directory:
             live = (directory["state"] == layouts.LIVE) & (directory["family"] == family)
             leaves = np.flatnonzero(live & (directory["length"] < HOST_LENGTH[family])).astype(np.uint32)
             around = keys_of_rows(family, directory[leaves])
@@ -222,7 +229,7 @@ class Tables:
 
     def count_live(self) -> dict[str, int]:
         """How many prefixes the directory has for each of hosts and tries."""
-        with self.maps["directory"].mapped() as directory:
+        with self.directory.mapped() as directory:
             live = directory["state"] == layouts.LIVE
             counts = {}
             for family in FAMILIES:
@@ -235,7 +242,7 @@ class Tables:
         """Memberships and classes that the generation in force can reach."""
         with self.maps["membership"].mapped() as live:
             members = live.copy()
-        with self.maps["directory"].mapped() as directory:
+        with self.directory.mapped() as directory:
             held = np.flatnonzero(directory["state"] == layouts.LIVE).astype(np.uint32)
         pending = np.flatnonzero(np.bincount(self.memberships_of(held)))
         reached = np.zeros(len(members), bool)

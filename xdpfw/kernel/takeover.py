@@ -13,7 +13,8 @@ from xdpfw.kernel import layouts, libbpf
 from xdpfw.kernel.ban_maps import BanMaps
 from xdpfw.kernel.bpffs import Pins
 from xdpfw.kernel.keys import as_bytes
-from xdpfw.kernel.maps import ARRAY, INDEX, Map, MapSpec, View, shared_specs
+from xdpfw.kernel.maps import ARRAY, INDEX, Map, MapSpec, View, directory_spec, shared_specs
+from xdpfw.kernel.paged import PagedArray
 from xdpfw.kernel.port import Directory, Started
 from xdpfw.kernel.tables import Tables, list_directory
 from xdpfw.model.errors import Conflict
@@ -90,7 +91,7 @@ def carry_over(tables: Tables, bans: BanMaps, old: list[Path]) -> None:
     """Give prefixes and rules in new tables the counts that they have in old ones, and put in the bans of these. No
     packet counts in the new ones yet."""
     for path in old:
-        with contextlib.suppress(libbpf.Refused), contextlib.closing(_Counted(path)) as counted:
+        with contextlib.suppress(libbpf.Refused, OSError), contextlib.closing(_Counted(path)) as counted:
             if counted.readable:
                 counted.copy_to(tables)
                 bans.adopt(*counted.bans())
@@ -104,17 +105,19 @@ class _Counted:
         specs = {spec.name: spec for spec in shared_specs(Limits(), 1)}
         self._maps: dict[str, Map] = {}
         self.readable = True
-        for name in ("meta", "directory", "leaf_counters", "rule_counters", "bans"):
+        for name in ("meta", "leaf", "leaf_counters", "rule_counters", "bans"):
             fd = libbpf.get(path / name)
             value_size, entries = libbpf.map_info(fd)
             self._maps[name] = Map(replace(specs[name], entries=entries), fd)
             self.readable = self.readable and value_size == specs[name].value.itemsize
+        spec = replace(directory_spec(Limits()), entries=self._maps["leaf"].spec.entries)
+        self._directory = PagedArray(spec, path / spec.name)
         if self.readable:
             meta = self._maps["meta"].view[0]
             self.readable = bool(meta["ready"] and meta["records"] == layouts.RECORDS)
 
     def copy_to(self, tables: Tables) -> None:
-        with self._maps["directory"].mapped() as directory, self._maps["leaf_counters"].mapped() as live:
+        with self._directory.mapped() as directory, self._maps["leaf_counters"].mapped() as live:
             then = list_directory(directory, (layouts.LIVE, layouts.DELETING))
             counters = live.view("u8").reshape(-1, len(directory), 2)
             now = tables.listed(layouts.LIVE)
@@ -136,6 +139,7 @@ class _Counted:
     def close(self) -> None:
         for opened in self._maps.values():
             opened.close()
+        self._directory.close()
 
 
 def _fixed(rows: np.ndarray) -> np.ndarray:

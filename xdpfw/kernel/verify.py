@@ -107,9 +107,7 @@ class Verifier:
         return [grown for tiers in self._applier.tiers.values() for grown in tiers.grown]
 
     def _pinned(self) -> dict[Path, int]:
-        tables = self._tables
-        pinned = {tables.path / name: opened.fd for name, opened in tables.maps.items()}
-        return pinned | self._instances.pinned()
+        return self._tables.pins() | self._instances.pinned()
 
     # small tables
 

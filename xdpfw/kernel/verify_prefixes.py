@@ -84,20 +84,20 @@ def _in_map(table: Map, family: Family, key: np.void) -> str:
 def _directory(tables: Tables, universe: Universe) -> Iterator[Finding]:
     family, keys, leaves = universe.family, universe.keys, universe.leaves
     wanted = directory_rows(family, keys, layouts.LIVE)
-    with tables.maps["directory"].mapped() as live:
+    with tables.directory.mapped() as live:
         wrong = np.flatnonzero(plain(live[leaves]) != plain(wanted))
     if len(wrong):
         yield Finding(
             "directory",
             len(wrong),
             lambda at: f"{named(family, keys[wrong[at]])} is not listed as what it is",
-            lambda: tables.maps["directory"].write(leaves[wrong].astype(np.int64), wanted[wrong]),
+            lambda: tables.directory.write(leaves[wrong].astype(np.int64), wanted[wrong]),
         )
 
 
 def strangers(tables: Tables, expected: Expected) -> Iterator[Finding]:
     """What the directory lists and nobody knows of."""
-    with tables.maps["directory"].mapped() as live:
+    with tables.directory.mapped() as live:
         listed = live["state"] != layouts.FREE
         for family in FAMILIES:
             for known in expected.universe[family].parts():
@@ -109,7 +109,7 @@ def strangers(tables: Tables, expected: Expected) -> Iterator[Finding]:
             "directory",
             len(strange),
             lambda at: f"{_listed(rows[at])} is listed and is nobody's",
-            lambda: tables.maps["directory"].write(strange.astype(np.int64), np.zeros(len(strange), layouts.DIRECTORY)),
+            lambda: tables.directory.write(strange.astype(np.int64), np.zeros(len(strange), layouts.DIRECTORY)),
         )
 
 
