@@ -24,6 +24,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "xdpfw.kernel": ("xdpfw.kernel", "xdpfw.policy", "xdpfw.model", "xdpfw.clock"),
     "xdpfw.store": ("xdpfw.store", "xdpfw.policy", "xdpfw.model", "xdpfw.clock"),
     "xdpfw.daemon": ("xdpfw",),
+    "xdpfw.without_daemon": ("xdpfw",),
     "xdpfw.life": ("xdpfw", "api"),
     "xdpfw.listening": ("xdpfw", "api"),
     "xdpfw": ("xdpfw",),
