@@ -31,12 +31,14 @@ def frame(source: str = "192.0.2.1", size: int = 60) -> bytes:
 
 @dataclass
 class Counted:
-    """What became of frames, and how long they took, in seconds; `busy`: of which the program was running."""
+    """What became of frames, and how long they took, in seconds; `busy`: of which the program was running; `ended`:
+    when, by the monotonic clock."""
 
     passed: int
     dropped: int
     seconds: float
     busy: float = 0.0
+    ended: float = 0.0
 
 
 class Limited:
@@ -68,6 +70,6 @@ class Limited:
         """As fast as the kernel can, one CPU."""
         before, began = self.bench.tally()[self.cause(id)], time.monotonic()
         _, each = libbpf.test_run(self.bench.program, frame, times)
-        seconds = time.monotonic() - began
+        ended = time.monotonic()
         passed, _, dropped, *_ = (self.bench.tally()[self.cause(id)] - before).tolist()
-        return Counted(passed, dropped, seconds, each * times / 1e9)
+        return Counted(passed, dropped, ended - began, each * times / 1e9, ended)
