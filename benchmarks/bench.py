@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import answers, control, live, log, memory, packets, plots, talkers
+from benchmarks import answers, control, leftovers, live, log, memory, packets, plots, talkers
 from benchmarks.figures import Figure
 from benchmarks.service import Bench
 
@@ -58,23 +58,25 @@ def main() -> int:
     if not wish.json:
         print(f"{machine}\n{'':54} {'median':>9} {'':3} {'least … most':>20}")
     figures: dict[str, list[Figure]] = {}
-    for name, part in parts(wish.count, wish.repeat).items():
-        if not wish.part or name in wish.part:
-            figures[name] = []
-            for figure in _shown(name, part, quiet=wish.json):
-                figures[name].append(figure)
+    began = time.monotonic()
+    chosen = {name: part for name, part in parts(wish.count, wish.repeat).items() if not wish.part or name in wish.part}
+    with leftovers.removed():
+        for number, (name, part) in enumerate(chosen.items(), 1):
+            say = f"{name} ({number} of {len(chosen)}, {(time.monotonic() - began) / 60:.1f} minutes so far)"
+            figures[name] = list(_shown(say, part, quiet=wish.json))
     if wish.json:
         documents = {name: [figure.document() for figure in found] for name, found in figures.items()}
         print(json.dumps({"machine": machine, "figures": documents}, indent=2))
+    print(f"\n{(time.monotonic() - began) / 60:.1f} minutes", file=sys.stderr)
     if wish.plots:
         plots.draw((figure for found in figures.values() for figure in found), wish.plots)
     return 0
 
 
-def _shown(name: str, part: Part, *, quiet: bool) -> Iterator[Figure]:
+def _shown(what: str, part: Part, *, quiet: bool) -> Iterator[Figure]:
+    """`quiet`: only what is under way, and not where the document goes."""
     began = time.monotonic()
-    if not quiet:
-        print(f"\n{name}", flush=True)
+    print(what if quiet else f"\n{what}", file=sys.stderr if quiet else sys.stdout, flush=True)
     for figure in part():
         if not quiet:
             print(figure.line(), flush=True)

@@ -23,11 +23,11 @@ from xdpfw.kernel.maps import possible_cpus, shared_specs
 from xdpfw.model.limits import Limits
 
 GROUPS = Path("/sys/fs/cgroup")
-SIZES = (1_000, 10_000, 100_000, 1_000_000)
-CALM = 5
+SIZES = (1_000, 100_000, 1_000_000)
+CALM = 10
 """Seconds after which a daemon has given back what it does not need."""
 FEW = 1 << 6
-SLOTS = (1 << 10, 1 << 14, 1 << 17, 1 << 20)
+SLOTS = (1 << 10, 1 << 17, 1 << 20)
 """Of the talker tables."""
 GOAL = 250
 """MB of daemon and maps with a million prefixes, talkers and counters of entries apart."""

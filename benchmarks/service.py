@@ -14,6 +14,7 @@ from pathlib import Path
 
 from benchmarks import captures, clients, limits, rules, viewers
 from benchmarks.figures import Figure, ratio
+from benchmarks.leftovers import DISK
 from benchmarks.watching import KEYS, tail, watch
 from lab import prefixes
 from lab.daemon import XDPFW, Daemon
@@ -23,12 +24,12 @@ from lab.stall import asking
 SMALL = 100_000
 BLOCKS = 200
 START_UPS = 10
+SECONDS_EACH = 3
+"""So often at most is done what takes seconds and is compared with nothing."""
 REPLACEMENTS = 21
 IDLE = 15
 """Seconds after which a daemon counts as idle."""
 ATTACH = ("--listen", "none", "--attach", "lan1:native")
-# On disk, as in production: /run is memory, where a durable write costs nothing.
-DISK = Path("/var/tmp")
 
 
 class Bench:
@@ -36,6 +37,7 @@ class Bench:
 
     def __init__(self, count: int, repeat: int) -> None:
         self.count, self.repeat = count, repeat
+        self.few = min(repeat, SECONDS_EACH)
 
     @cached_property
     def lists(self) -> list[bytes]:
@@ -54,7 +56,7 @@ class Bench:
             "verify": self.verify,
             "top": self.top,
             "events": self.events,
-            "viewers": lambda: viewers.measure(self.repeat),
+            "viewers": viewers.measure,
         }
 
     def rules(self) -> Iterator[Figure]:
@@ -92,7 +94,7 @@ class Bench:
                 for options in ((), ("--packets",)):
                     command = daemon.command("replay", str(path), "--timeout", "120", *options)
                     name = " ".join([f"replay {self.count:,} packets, {kind}", *options])
-                    yield Figure(name, "ms", 15_000, repeat(self.repeat, partial(run, *command)))
+                    yield Figure(name, "ms", 15_000, repeat(self.few, partial(run, *command)))
 
     def cli(self) -> Iterator[Figure]:
         """Start-up of the command line."""
@@ -111,7 +113,7 @@ class Bench:
                 shutil.rmtree(daemon.pins)
                 shutil.rmtree(daemon.state)
 
-            empty = repeat(self.repeat, daemon.start, before=cold)
+            empty = repeat(self.few, daemon.start, before=cold)
             yield Figure("cold serve to attached and enforcing, empty", "ms", 2000, empty)
             time.sleep(IDLE)
             yield from memory(daemon, "idle and empty", 120)
@@ -135,7 +137,7 @@ class Bench:
         looks: list[float] = []
         with site() as (_, daemon):
             [path] = files(daemon, "many", self.lists[:1])
-            for _ in range(self.repeat):
+            for _ in range(self.few):
                 clear(daemon)
                 settle(daemon)
                 loads += repeat(1, lambda: put(daemon, path))
@@ -147,7 +149,7 @@ class Bench:
     def top(self) -> Iterator[Figure]:
         """The live view under a flood: what it takes, and how soon a key shows."""
         with site() as (network, daemon):
-            seen = [watch(network, daemon) for _ in range(self.repeat)]
+            seen = list(watch(network, daemon, self.repeat))
         yield Figure("flood", "pps", None, tuple(each.packets for each in seen))
         yield Figure("  talkers tracked, of a million sources", "", None, tuple(each.tracked for each in seen))
         yield Figure("xdpfw top, share of a core", "%", 10, tuple(each.share for each in seen))
@@ -164,7 +166,7 @@ class Bench:
     def _stall(self, daemon: Daemon, paths: list[Path]) -> Figure:
         """What an import costs whoever asks something that takes no time."""
         longest = []
-        for number in range(self.repeat):
+        for number in range(self.few):
             settle(daemon)
             with asking(daemon.socket) as answers:
                 put(daemon, paths[number % 2])
@@ -191,9 +193,9 @@ class Bench:
             daemon.stop()
             shutil.rmtree(daemon.pins)
 
-        adopting = repeat(self.repeat, daemon.start, before=lambda: daemon.kill())
+        adopting = repeat(self.few, daemon.start, before=lambda: daemon.kill())
         yield Figure(f"serve adopting pinned state, {self.count:,}", "ms", 2000, adopting)
-        stored = repeat(self.repeat, daemon.start, before=cold)
+        stored = repeat(self.few, daemon.start, before=cold)
         yield Figure(f"cold serve with {self.count:,} stored", "ms", 6000, stored)
         yield from memory(daemon, f"after that start, {self.count:,}", 400)
 

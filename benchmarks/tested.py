@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.leftovers import forget_peers
 from benchmarks.mixes import Addresses, Listing
 from tests.kernel import plain
 from tests.packets import ethernet, ip, udp
@@ -165,7 +166,7 @@ def xdp_filter(variant: str, hosts: Listing | None = None) -> Iterator[int | Non
         yield None
         return
     ensure_mounted()
-    before = set(BPFFS.iterdir())
+    forget_peers()
     try:
         load = ["bpftool", "prog", "load", str(program), str(pin), "type", "xdp"]
         subprocess.run(load, check=True, capture_output=True)
@@ -173,9 +174,8 @@ def xdp_filter(variant: str, hosts: Listing | None = None) -> Iterator[int | Non
             _fill(BPFFS / "filter_ipv4", hosts)
         fd = libbpf.get(pin)
     finally:  # its maps are pinned by name as well
-        for left in set(BPFFS.iterdir()) - before:
-            if left == pin or left.name.startswith(("filter_", "xdp_stats_map")):
-                left.unlink()
+        pin.unlink(missing_ok=True)
+        forget_peers()
     try:
         yield fd
     finally:

@@ -31,7 +31,7 @@ TRACKED = 1_000_000
 VIEWERS = (0, 1, 50)
 GOAL = 10.0
 """Per cent of a core."""
-SECONDS = 8.0
+SECONDS, ROUNDS = 5.0, 3
 ONE, TWO = ("lan1",), ("lan1", "lan2")
 QUERY = "/api/v1/live/stream?limit=100&sort=bps"
 """What the live page follows: talkers and counters every second, status and reasons every three."""
@@ -149,7 +149,7 @@ def spent(daemon: Daemon) -> float:
 def share(daemon: Daemon, count: int, seconds: float) -> float:
     """Per cent of a core while so many watch."""
     with Viewers(daemon, count) as viewers:
-        time.sleep(2)
+        time.sleep(1)
         before, events, began = spent(daemon), sum(viewers.events), time.monotonic()
         time.sleep(seconds)
         passed = time.monotonic() - began
@@ -159,7 +159,7 @@ def share(daemon: Daemon, count: int, seconds: float) -> float:
     return 100 * used / passed
 
 
-def measure(rounds: int) -> Iterator[Figure]:
+def measure() -> Iterator[Figure]:
     for churn, what in ((False, "the same talkers"), (True, "a quarter new every second")):
         with site(TWO) as daemon, ExitStack() as writing:
             for name in TWO:
@@ -167,7 +167,7 @@ def measure(rounds: int) -> Iterator[Figure]:
                 writing.enter_context(talkers)
             total = daemon.rest.get("talkers?limit=1")["total"]
             found: dict[int, list[float]] = {count: [] for count in VIEWERS}
-            for _ in range(rounds):
+            for _ in range(ROUNDS):
                 for count in VIEWERS:
                     found[count].append(share(daemon, count, SECONDS))
         yield Figure(f"talkers tracked, {what}", "", None, (total,))

@@ -21,8 +21,8 @@ SOURCES = 1_000_000
 BLOCKED = "10.0.0.0/8"
 """Where the flood comes from."""
 WIDTH, HEIGHT = 120, 40
-SETTLE, SECONDS, KEYS = 10.0, 15.0, 40
-TURN = 3.0
+SETTLE, SECONDS, KEYS = 10.0, 4.0, 8
+TURN = 2.0
 _ANSWERS = (("3", "packets▾"), ("1", "pps▾"))
 
 
@@ -36,19 +36,20 @@ class Watched:
     answers: tuple[float, ...]
 
 
-def watch(network: Network, daemon: Daemon) -> Watched:
+def watch(network: Network, daemon: Daemon, rounds: int) -> Iterator[Watched]:
     daemon.rest.must("PUT", f"sets/block/entries/{BLOCKED}", {})
     command = (str(XDPFW), "top", "lan1", "--socket", str(daemon.socket))
     with flooding(network, network.clients[0], SOURCES), terminal(*command, width=WIDTH, height=HEIGHT) as screen:
         screen.until("198.18.0.1")
         _look(screen, SETTLE)
-        before = _used(screen.process.pid)
-        _look(screen, SECONDS)
-        share = 100 * (_used(screen.process.pid) - before) / SECONDS
-        answers = tuple(_answers(screen))
-        talkers = daemon.rest.get("interfaces/lan1/talkers")
-    rate = sum(talkers["totals"][verdict]["pps"] for verdict in ("passed", "dropped"))
-    return Watched(rate, talkers["total"], share, answers)
+        for number in range(rounds):
+            before = _used(screen.process.pid)
+            _look(screen, SECONDS)
+            share = 100 * (_used(screen.process.pid) - before) / SECONDS
+            answers = tuple(_answers(screen, number * KEYS))
+            talkers = daemon.rest.get("interfaces/lan1/talkers")
+            rate = sum(talkers["totals"][verdict]["pps"] for verdict in ("passed", "dropped"))
+            yield Watched(rate, talkers["total"], share, answers)
 
 
 def tail(network: Network, daemon: Daemon, rounds: int) -> Iterator[tuple[float, float]]:
@@ -113,9 +114,9 @@ def _look(screen: Terminal, seconds: float) -> None:
         screen.written.clear()
 
 
-def _answers(screen: Terminal) -> Iterator[float]:
+def _answers(screen: Terminal, first: int) -> Iterator[float]:
     """At moments that drift against the two updates a second."""
-    for number in range(KEYS):
+    for number in range(first, first + KEYS):
         _look(screen, 0.2 + 0.013 * (number % 37))
         key, shown = _ANSWERS[number % 2]
         began = time.perf_counter()
