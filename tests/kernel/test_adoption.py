@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,8 +30,13 @@ from xdpfw.model.errors import Conflict, MapFull
 from xdpfw.model.feature import Feature
 from xdpfw.model.interface import AttachMode
 from xdpfw.model.limits import Limits
+from xdpfw.model.policy import DEFAULT_RULES, Policy
 from xdpfw.model.reason import MAX_REASONS, Reason
-from xdpfw.policy.ops import NEVER, Flip, InsertPrefixes, WriteLeaves, WriteMemberships
+from xdpfw.model.rule_form import parse_rules
+from xdpfw.policy.ops import NEVER, Flip, InsertPrefixes, Op, WriteLeaves, WriteMemberships
+from xdpfw.service import Firewall
+from xdpfw.store.memory import MemoryStore
+from xdpfw.store.port import StoredChange
 
 pytestmark = pytest.mark.kernel
 
@@ -114,6 +121,35 @@ def test_pins_record_schema_revision_and_features(host: Host, kernel: RealKernel
     assert (record["schema"], record["revision"]) == (layouts.SCHEMA, 7)
     bits = [at for at, feature in enumerate(Feature) if feature in (Feature.MATCH_DESTINATION, Feature.EVENTS)]
     assert record["features"] == sum(1 << bit for bit in bits)
+
+
+def test_rules_in_force_keep_the_program_that_looks_at_their_fields_until_others_are(host: Host) -> None:
+    """Killed when other rules were stored and not yet in force. To a program that looks at no ports, the rule that
+    drops port 9 would be one that drops everything."""
+    store, passes = MemoryStore(), ethernet(ip("198.51.100.1", udp()))
+    asked: list[set[Feature]] = []
+
+    class Watched(RealKernel):
+        def execute(self, ops: Sequence[Op], revision: int) -> None:
+            asked.append({Feature.MATCH_DESTINATION_PORT, Feature.MATCH_VLAN} & self.program.features)
+            assert self.judge(passes).verdict == "pass"
+            super().execute(ops, revision)
+
+    async def life(revision: int, match: dict[str, object]) -> None:
+        rules = parse_rules([{"id": "odd", "match": match, "action": "drop"}])
+        policy = Policy(rules=(*rules, *DEFAULT_RULES)).following(Policy())
+        store.save(StoredChange(revision, policy=policy))
+        kernel = Watched(host.instance, host.state_dir, SMALL)
+        firewall = Firewall(kernel, store)
+        await firewall.load()
+        await firewall.trim()
+        assert kernel.judge(passes).verdict == "pass"
+        kernel.stop(detach=False)
+
+    asyncio.run(life(1, {"destination_ports": [9]}))
+    asked.clear()
+    asyncio.run(life(2, {"vlan": [7]}))
+    assert asked[0] == {Feature.MATCH_DESTINATION_PORT, Feature.MATCH_VLAN}
 
 
 CUT_OFF = """

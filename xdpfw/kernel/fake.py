@@ -115,13 +115,9 @@ class FakeKernel(FakeNeighbours, FakeEvents, FakeVerify):
             pending = {tables.memberships[member][1] for member in pending} - used
         classes = {tables.memberships[member][0] for member in used}
         return Started(
-            True,
-            tables.revision,
-            tables.generation,
-            directory_of(tables),
-            as_ids(sorted(used)),
-            as_ids(sorted(classes)),
-        )
+            True, tables.revision, tables.generation, directory_of(tables), as_ids(sorted(used)),
+            as_ids(sorted(classes)), features=self.features_used,
+        )  # fmt: skip
 
     def activate(self) -> list[Attachment]:
         return self.attachments()

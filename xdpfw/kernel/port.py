@@ -133,6 +133,7 @@ class Started:
     `memberships` and `classes`: ids that the generation in force refers to, not to be overwritten before a
     flip.
     `reason`: for people, why pinned state was not adopted ("" when it was or when there was none).
+    `features`: what the programs that run can do, and what is in force may rely on.
     """
 
     adopted: bool
@@ -142,6 +143,7 @@ class Started:
     memberships: Ids
     classes: Ids
     reason: str = ""
+    features: Features = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

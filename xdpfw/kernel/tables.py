@@ -122,6 +122,11 @@ class Tables:
         self.meta["features"] = sum(1 << bit for bit, feature in enumerate(Feature) if feature in features)
 
     @property
+    def noted_features(self) -> Features:
+        bits = int(self.meta["features"])
+        return frozenset(feature for bit, feature in enumerate(Feature) if bits >> bit & 1)
+
+    @property
     def control(self) -> Any:
         return self.maps["control"].view[0]
 

@@ -70,6 +70,7 @@ def started(tables: Tables, reason: str) -> Started:
         directory=tables.directory_now(),
         memberships=memberships,
         classes=classes,
+        features=tables.noted_features,
     )
 
 

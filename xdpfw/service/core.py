@@ -146,11 +146,12 @@ class Core:
         started = self.kernel.start()
         self._check_not_forgotten(saved, started)
         current = self._without_overdue(replace(saved, sets=self._catch_up(saved)))
-        # Until the tables hold what is current, those that are in force may be what was saved.
-        features = features_of(saved.policy) | features_of(current.policy)
+        features = features_of(current.policy)
         if saved.bans or len(self.kernel.bans.read()):
             features |= {Feature.BANS}
-        used = self.kernel.use(features)
+        # Until the tables hold what is current, packets meet what was in force: to a program that does not look at all
+        # fields of a rule, the rule would match more.
+        used = self.kernel.use(features | started.features)
         compiler = Compiler(self.limits, started, bases=saved.bases)
         for plan in compiler.compile_all(current.sets, current.policy):
             self.kernel.execute(plan.ops, current.revision)
