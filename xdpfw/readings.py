@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,17 +14,20 @@ import numpy.typing as npt
 from xdpfw.clock import SECOND, Clock
 from xdpfw.kernel.port import Kernel, TalkerTable
 from xdpfw.model.errors import NotFound
-from xdpfw.stats.deltas import Counts
+from xdpfw.stats.deltas import Counts, Earlier, Sums
 from xdpfw.stats.history import History
 
 WINDOW = 2 * SECOND
 """Rates are measured over this long, ending now."""
 _SLACK = SECOND // 4
 """By so much a reading may come too early and still be the one of two seconds ago."""
+_WATCHED_FOR, _UNWATCHED = 10 * SECOND, 5 * SECOND
+"""Talkers are read every second until nobody has asked for so long; from then on, so often."""
 _REMEMBERED = 64
 """Interfaces whose last minutes are kept, those of detached ones included."""
 
 Tally = npt.NDArray[np.uint64]
+Look = TypeVar("Look", bound="Totals")
 
 
 SPARSE = 4
@@ -31,16 +35,27 @@ SPARSE = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """One look at one interface at `time` (monotonic ns), which found `tenure` and `counts` in `slots` of its talker
-    table; None: in all of them. Of an earlier look only what rates need is kept, and no `table`."""
+class Totals:
+    """One look at the counters of one interface, at `time` (monotonic ns)."""
 
     time: int
     tally: Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Totals):
+    """And at its talkers, which found `tenure` and `counts` in `slots` of their table; None: in all of them. `sums`:
+    of all slots (stats/deltas.py). Of an earlier look only what rates need is kept, and no `table`."""
+
     table: TalkerTable | None
     tenure: npt.NDArray[np.uint32]
     counts: list[Counts]
+    sums: Sums
     slots: npt.NDArray[np.intp] | None = None
+
+    @classmethod
+    def of(cls, time: int, tally: Tally, table: TalkerTable) -> Reading:
+        return cls(time, tally, table, table.tenure, table.counts, Sums.of(table))
 
     def kept(self) -> Reading:
         if self.table is None:
@@ -49,17 +64,18 @@ class Reading:
         if len(at) * SPARSE > len(self.tenure):
             return replace(self, table=None)
         counts = [column[at] for column in self.counts]
-        return Reading(self.time, self.tally, None, self.tenure[at], counts, slots=at)
+        return replace(self, table=None, tenure=self.tenure[at], counts=counts, slots=at)
 
-    def whole(self, size: int) -> tuple[npt.NDArray[np.uint32], list[Counts]]:
-        """Tenure and counts of every slot of a table of this size."""
-        if self.slots is None:
-            return self.tenure, self.counts
+    def whole(self, size: int) -> Earlier:
+        """What was in every slot of a table of this size."""
+        if self.slots is None and len(self.tenure) == size:
+            return Earlier(self.tenure, self.counts, self.sums)
+        at = slice(len(self.tenure)) if self.slots is None else self.slots
         tenure, counts = np.zeros(size, np.uint32), [np.zeros(size, np.uint64) for _ in self.counts]
-        tenure[self.slots] = self.tenure
+        tenure[at] = self.tenure
         for whole, column in zip(counts, self.counts, strict=True):
-            whole[self.slots] = column
-        return tenure, counts
+            whole[at] = column
+        return Earlier(tenure, counts, self.sums)
 
 
 class Readings:
@@ -69,25 +85,34 @@ class Readings:
         self._kernel = kernel
         self._clock = clock
         # Oldest first. Tuples, because others look at them meanwhile.
+        self._totals: dict[str, tuple[Totals, ...]] = {}
         self._kept: dict[str, tuple[Reading, ...]] = {}
+        self._asked = -_WATCHED_FOR
         self.histories: dict[str, History] = {}
 
     def sample(self, names: Sequence[str]) -> None:
         """Take a reading of each interface; forget those that are not named."""
-        for gone in self._kept.keys() - set(names):
-            self._kept.pop(gone, None)
+        for gone in self._totals.keys() - set(names):
+            self.forget(gone)
         for name in names:
             try:
-                reading = self.take(name)
+                self._sample(name)
             except NotFound:  # it was detached since the caller looked
-                self._kept.pop(name, None)
-                continue
-            earlier = [each.kept() for each in self._kept.get(name, ())]
-            old = [each for each in earlier if each.time <= reading.time - WINDOW + _SLACK]
-            self._kept[name] = (*old[-1:], *earlier[len(old) :], reading)
-            self.histories.setdefault(name, History()).add(reading.time, reading.tally.sum(axis=0))
+                self.forget(name)
         while len(self.histories) > _REMEMBERED:
             del self.histories[min(self.histories, key=lambda name: self.histories[name].latest)]
+
+    def _sample(self, name: str) -> None:
+        now, kept = self._clock.monotonic(), self._kept.get(name, ())
+        watched = now - self._asked < _WATCHED_FOR
+        totals: Totals
+        if watched or not kept or now - kept[-1].time >= _UNWATCHED - _SLACK:
+            totals = reading = self.take(name)
+            self._kept[name] = _followed([each.kept() for each in kept], reading)
+        else:
+            totals = Totals(now, self._kernel.read_tally(name))
+        self._totals[name] = _followed(self._totals.get(name, ()), Totals(totals.time, totals.tally))
+        self.histories.setdefault(name, History()).add(totals.time, totals.tally.sum(axis=0))
 
     def take(self, name: str) -> Reading:
         """A look of its own. Raises NotFound unless attached.
@@ -97,18 +122,41 @@ class Readings:
         """
         table = self._kernel.read_talkers(name)
         tally = self._kernel.read_tally(name)
-        return Reading(self._clock.monotonic(), tally, table, table.tenure, table.counts)
+        return Reading.of(self._clock.monotonic(), tally, table)
+
+    def asked(self) -> None:
+        """Somebody wants to know who talks, and may again."""
+        self._asked = self._clock.monotonic()
 
     def latest(self, name: str) -> Reading:
-        """The shared reading; before the first one, a look of its own. Raises NotFound unless attached."""
-        kept = self._kept.get(name)
-        return kept[-1] if kept else self.take(name)
+        """The shared reading, unless that is old: then, a look of its own. Raises NotFound unless attached."""
+        kept, totals = self._kept.get(name), self._totals.get(name)
+        return kept[-1] if kept and totals and kept[-1].time >= totals[-1].time else self.take(name)
+
+    def latest_totals(self, name: str) -> Totals:
+        """Raises NotFound unless attached."""
+        totals = self._totals.get(name)
+        return totals[-1] if totals else Totals(self._clock.monotonic(), self._kernel.read_tally(name))
 
     def before(self, name: str, now: int) -> Reading | None:
         """The latest reading that is at least the window older than `now` (monotonic ns), else the oldest."""
-        kept = [reading for reading in self._kept.get(name, ()) if reading.time < now]
-        old = [reading for reading in kept if now - reading.time >= WINDOW - _SLACK]
-        return old[-1] if old else kept[0] if kept else None
+        return _before(self._kept.get(name, ()), now)
+
+    def totals_before(self, name: str, now: int) -> Totals | None:
+        return _before(self._totals.get(name, ()), now)
 
     def forget(self, name: str) -> None:
         self._kept.pop(name, None)
+        self._totals.pop(name, None)
+
+
+def _followed(earlier: Sequence[Look], newest: Look) -> tuple[Look, ...]:
+    """Those of them that will be asked for."""
+    old = [each for each in earlier if each.time <= newest.time - WINDOW + _SLACK]
+    return (*old[-1:], *earlier[len(old) :], newest)
+
+
+def _before(kept: Sequence[Look], now: int) -> Look | None:
+    kept = [each for each in kept if each.time < now]
+    old = [each for each in kept if now - each.time >= WINDOW - _SLACK]
+    return old[-1] if old else kept[0] if kept else None

@@ -33,6 +33,7 @@ from xdpfw.model.views import (
 from xdpfw.readings import Reading, Readings, Tally
 from xdpfw.stats import talkers as stats
 from xdpfw.stats.deltas import Deltas
+from xdpfw.stats.grouping import Grouping
 from xdpfw.stats.history import History
 
 
@@ -60,8 +61,8 @@ class Traffic:
         self._readings = Readings(kernel, clock)
         self._shared: dict[tuple[str, ...], Measured] = {}
         # Those made since the last reading, and between that and the one before.
-        self._groupings: dict[tuple[str, ...], stats.Grouping] = {}
-        self._earlier: dict[tuple[str, ...], stats.Grouping] = {}
+        self._groupings: dict[tuple[str, ...], Grouping] = {}
+        self._earlier: dict[tuple[str, ...], Grouping] = {}
         self.epochs: dict[str, Epoch] = {}
 
     def sample(self, attached: Sequence[str]) -> None:
@@ -73,11 +74,11 @@ class Traffic:
     def counters(self, name: str, slots: Slots | None, *, shared: bool = False) -> CountersView:
         """`slots`: those of the rules; None leaves the reasons out. Raises NotFound unless attached."""
         if shared:
-            reading = self._readings.latest(name)
-            now, tally = reading.time, reading.tally
+            latest = self._readings.latest_totals(name)
+            now, tally = latest.time, latest.tally
         else:
             now, tally = self._clock.monotonic(), self._kernel.read_tally(name)
-        before = self._readings.before(name, now)
+        before = self._readings.totals_before(name, now)
         totals = tally.sum(axis=0)
         seconds = (now - before.time) / SECOND if before else 0.0
         delta = _less(totals, before.tally.sum(axis=0)) if before else np.zeros_like(totals)
@@ -100,6 +101,7 @@ class Traffic:
         shared: bool = False,
     ) -> TalkersView:
         """The talkers of these interfaces, summed by address. Raises NotFound if one is not attached."""
+        self._readings.asked()
         measured = self._measure_shared(names) if shared else self._measure(names, self._readings.take)
         talkers, seconds = measured.talkers, measured.seconds
         among = talkers.within(query.family, query.within)
@@ -109,7 +111,7 @@ class Traffic:
         return TalkersView(
             items=_talkers(talkers.details(first), seconds, sets_of, names if show_interfaces else None),
             next=None,
-            total=len(among),
+            total=int(np.count_nonzero(among)),
             other=_passed_dropped(*other, seconds),
             totals=_passed_dropped(measured.totals, measured.total_deltas, seconds),
             since=to_datetime(max(epochs)) if epochs else None,
@@ -165,7 +167,7 @@ class Traffic:
 
     def _measure(self, names: Sequence[str], read: Callable[[str], Reading]) -> Measured:
         time, tables, deltas, spans = self._clock.monotonic(), [], [], []
-        totals, total_deltas = np.zeros(4, np.uint64), np.zeros(4, np.uint64)
+        tracked, totals, total_deltas = (np.zeros(4, np.uint64) for _ in range(3))
         for name in names:
             reading = read(name)
             assert reading.table is not None
@@ -174,7 +176,8 @@ class Traffic:
             now_totals = reading.tally.sum(axis=0)[:4]
             totals += _less(now_totals, np.array(epoch.totals if epoch else (0, 0, 0, 0), np.uint64))
             tables.append(reading.table)
-            deltas.append(Deltas(reading.table, *(before or reading).whole(len(reading.table.tenure))))
+            deltas.append(Deltas(reading.table, reading.sums, (before or reading).whole(len(reading.tenure))))
+            tracked += reading.sums.all
             if before:
                 total_deltas += _less(now_totals, before.tally.sum(axis=0)[:4])
                 spans.append((reading.time - before.time) / SECOND)
@@ -185,16 +188,11 @@ class Traffic:
             time,
             max(spans, default=0.0),
             talkers,
-            _sum([[column.sum() for column in table.counts] for table in tables]),
-            _sum([delta.sums() for delta in deltas]),
+            tracked,
+            np.sum([np.zeros(4, np.uint64), *(delta.sums() for delta in deltas)], axis=0),
             totals,
             total_deltas,
         )
-
-
-def _sum(parts: Sequence[npt.ArrayLike]) -> Tally:
-    """Of four columns each."""
-    return np.asarray(np.array(parts, np.uint64).reshape(-1, 4).sum(axis=0))
 
 
 def _number(rate: float) -> float | None:

@@ -68,6 +68,44 @@ def test_rates_are_over_the_last_two_seconds(kernel, traffic, clock):
     assert traffic.counters("eth1", DEFAULT_SLOTS).passed.bps == 8000
 
 
+def test_while_nobody_asks_talkers_are_read_seldom_and_rates_span_longer(kernel, traffic, clock):
+    reads: list[int] = []
+    read = kernel.read_talkers
+    kernel.read_talkers = lambda name: (reads.append(clock.monotonic()), read(name))[1]
+
+    def seconds(count: int) -> int:
+        reads.clear()
+        for _ in range(count):
+            clock.advance(1)
+            kernel.count("eth1", "192.0.2.1", "pass", packets=10, size=100)
+            traffic.sample(["eth1"])
+        return len(reads)
+
+    def rate(*, shared: bool) -> tuple[float, float]:
+        view = traffic.talkers(["eth1"], TalkerQuery(), no_sets, show_interfaces=False, shared=shared)
+        [talker] = view.items
+        return talker.passed.pps, view.totals.passed.pps
+
+    assert seconds(20) == 4
+    assert traffic.counters("eth1", DEFAULT_SLOTS).passed.pps == 10
+    assert rate(shared=True) == (10, 10)
+    assert seconds(9) == 9
+    assert rate(shared=False) == (10, 10)
+    seconds(10)
+    assert seconds(20) == 4
+
+
+def test_whoever_watches_first_sees_what_is_there_now(kernel, traffic, clock):
+    for _ in range(13):
+        clock.advance(1)
+        traffic.sample(["eth1"])
+    kernel.count("eth1", "192.0.2.1", "pass", packets=10, size=100)
+    clock.advance(1)
+    traffic.sample(["eth1"])
+    view = traffic.talkers(["eth1"], TalkerQuery(), no_sets, show_interfaces=False, shared=True)
+    assert sums(view.totals) == sums(*view.items) == [10, 1000, 0, 0]
+
+
 def test_items_and_other_sum_up_to_the_totals(kernel, traffic):
     kernel.count("eth1", "192.0.2.1", "pass", packets=3, size=100)
     kernel.count("eth1", "2001:db8::1", "drop", packets=5, size=200, cause=BLOCK)
@@ -142,9 +180,10 @@ def test_an_earlier_reading_counts_the_same_however_it_is_kept(occupied):
     for column in table.counts:
         column[:] = 0
         column[at] = chance.integers(0, 99, occupied)
-    reading = Reading(7, np.zeros((1, 6), np.uint64), table, table.tenure, table.counts)
+    reading = Reading.of(7, np.zeros((1, 6), np.uint64), table)
     kept = reading.kept().kept()
     assert kept.table is None and kept.time == 7
     assert len(kept.tenure) == (occupied if occupied < 250 else 1000)
-    tenure, counts = kept.whole(1000)
-    assert (tenure == table.tenure).all() and np.array_equal(counts, table.counts)
+    before = kept.whole(1000)
+    assert (before.tenure == table.tenure).all() and np.array_equal(before.counts, table.counts)
+    assert before.sums.all.tolist() == [column.sum() for column in table.counts]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import itertools
 import os
 import secrets
 import threading
@@ -31,6 +32,8 @@ from xdpfw.policy.ops import Ids
 _EPOCH_MAX = 0xFFFF
 
 
+_NUMBERS = itertools.count(1)
+
 BOUND = ("interface", "log_wish")
 """Maps that mean something only beside the tables of the same generation: new tables get a new one."""
 
@@ -41,6 +44,7 @@ class InterfaceMaps:
     def __init__(self, maps: Mapping[str, Map]) -> None:
         self.maps = dict(maps)
         self._tally = threading.Lock()
+        self._number = next(_NUMBERS)
 
     @classmethod
     def create(cls, specs: list[MapSpec], cpus: int) -> InterfaceMaps:
@@ -128,7 +132,7 @@ class InterfaceMaps:
         if not epoch:
             raise NotFound("the interface was detached a moment ago")
         with self.maps["talkers"].mapped() as table:
-            return copy_talkers(table, len(table) // buckets, epoch, clock.wall_times, self.seed)
+            return copy_talkers(table, len(table) // buckets, epoch, clock.wall_times, self.seed, self._number)
 
     def reset_talkers(self) -> None:
         epoch = int(self.config["epoch"])

@@ -7,6 +7,7 @@ META and DIRECTORY are read by userspace alone: they let a restarted daemon know
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 
@@ -133,6 +134,15 @@ SLOT = np.dtype(
         ("dropped_bytes", "u8"),
     ]
 )
+
+
+def offset_of(record: np.dtype[Any], field: str) -> int:
+    """In bytes."""
+    fields = record.fields
+    assert fields
+    return fields[field][1]
+
+
 COUNT_BITS = {"passed_packets": 48, "passed_bytes": 56, "dropped_packets": 48, "dropped_bytes": 56}
 """Low bits of a slot's words that are counts."""
 TALKER_WAYS = 4

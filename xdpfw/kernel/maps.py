@@ -46,7 +46,8 @@ FEW = 256
 @dataclass(frozen=True, slots=True)
 class MapSpec:
     """`setting` names the limit that sizes it, if one does. `reserved`: it has memory for all entries from the
-    start, so that the packet path may insert. `inner`: what the maps in a map of maps are like."""
+    start, so that the packet path may insert. `inner`: what the maps in a map of maps are like. `often`: all of it is
+    read every second."""
 
     name: str
     kind: int
@@ -56,6 +57,7 @@ class MapSpec:
     setting: str = ""
     reserved: bool = False
     inner: MapSpec | None = None
+    often: bool = False
 
     @property
     def bytes(self) -> int:
@@ -168,7 +170,7 @@ def interface_specs(limits: Limits, cpus: int) -> list[MapSpec]:
         MapSpec("log_wish", ARRAY, INDEX, layouts.LOG_WISH, 1),
         MapSpec("interface", ARRAY, INDEX, layouts.INTERFACE, 1),
         MapSpec("tally", ARRAY, INDEX, layouts.TALLY, cpus * CAUSES),
-        MapSpec("talkers", ARRAY, INDEX, layouts.BUCKET, buckets, "talkers"),
+        MapSpec("talkers", ARRAY, INDEX, layouts.BUCKET, buckets, "talkers", often=True),
         MapSpec("talker_tags", ARRAY, INDEX, layouts.TALKER_TAGS, buckets, "talkers"),
     ]
 
@@ -196,13 +198,13 @@ PROGRAM_MAPS = [
 class Map:
     """One map, open. Arrays are the kernel's own memory, shared and live.
 
-    What is mapped counts as this process's memory from the first moment. So only small arrays are mapped for good; a
-    large one is mapped for a moment (`mapped`), or read and written record by record.
+    What is mapped counts as this process's memory from the first moment. So only small arrays, and those that are read
+    often, are mapped for good; another one is mapped for a moment (`mapped`), or read and written record by record.
     """
 
     def __init__(self, spec: MapSpec, fd: int) -> None:
         self.spec, self.fd = spec, fd
-        self._kept = spec.kind == ARRAY and spec.bytes <= KEPT_BYTES
+        self._kept = spec.kind == ARRAY and (spec.often or spec.bytes <= KEPT_BYTES)
         self._view = map_memory(spec, fd) if self._kept and spec.bytes <= SMALL_BYTES else None
 
     @classmethod
@@ -228,7 +230,7 @@ class Map:
 
     @property
     def view(self) -> View:
-        """All records of an array of at most KEPT_BYTES, live. Do not keep a reference to them."""
+        """All records of an array of at most KEPT_BYTES, or that is read often, live. Keep no reference to them."""
         assert self._kept, f"{self.spec.name} is too large to be mapped for good"
         view = self._view
         if view is None:
@@ -243,7 +245,7 @@ class Map:
     @contextmanager
     def mapped(self) -> Iterator[View]:
         """All records of an array. Do not keep a reference to them."""
-        view = self._view
+        view = self.view if self.spec.often else self._view
         yield map_memory(self.spec, self.fd) if view is None else view
 
     def read(self, at: Indexes) -> View:

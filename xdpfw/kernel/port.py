@@ -57,7 +57,7 @@ class TalkerTable:
     (n,) u4, stamps of which `wall` makes wall clock ns. `shape`: (CPUs, buckets, slots of a bucket), whose product is
     n; an address is in the same bucket on every CPU. The last `spilled` slots of a bucket take up what others in it
     had counted: their counts grow by what packets added elsewhere. Tables with the same `seed` (other than 0) and as
-    many buckets have an address in the same one.
+    many buckets have an address in the same one; those with the same `origin` (other than 0) are copies of one table.
     """
 
     address: npt.NDArray[np.uint64]
@@ -69,14 +69,17 @@ class TalkerTable:
     shape: tuple[int, int, int]
     spilled: int = 0
     seed: int = 0
+    origin: int = 0
 
     @classmethod
-    def blank(cls, shape: tuple[int, int, int], wall: Wall, spilled: int = 0, seed: int = 0) -> TalkerTable:
+    def blank(
+        cls, shape: tuple[int, int, int], wall: Wall, spilled: int = 0, seed: int = 0, origin: int = 0
+    ) -> TalkerTable:
         """To be filled in."""
         size = math.prod(shape)
         counts = [np.empty(size, np.uint64) for _ in TALLY_COLUMNS[:4]]
         tenure, since, last_seen = (np.empty(size, np.uint32) for _ in range(3))
-        return cls(np.empty((2, size), np.uint64), tenure, counts, since, last_seen, wall, shape, spilled, seed)
+        return cls(np.empty((2, size), np.uint64), tenure, counts, since, last_seen, wall, shape, spilled, seed, origin)
 
     def rows(self, at: npt.NDArray[np.intp] | None = None) -> npt.NDArray[Any]:
         """Slots as records, dtype TALKER; all that are occupied unless said otherwise."""

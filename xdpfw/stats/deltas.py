@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,56 +16,53 @@ Columns = Sequence[Counts]
 Indexes = npt.NDArray[np.intp]
 
 
-class Deltas(Sequence[Counts]):
-    """Four columns, as `counts` of the table.
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """(4,) each, of all slots of a table, and of those that take up what others counted."""
 
-    A slot that was given to another talker since starts at 0. What spilled counted before, elsewhere. `tenure`,
-    `counts`: those that the earlier reading found; without one nothing counted.
-    """
+    all: Counts
+    spilled: Counts
 
-    def __init__(self, table: TalkerTable, tenure: npt.NDArray[np.uint32], counts: Columns) -> None:
-        same = tenure == table.tenure
-        self._table, self._before = table, counts
-        self._same = None if same.all() else same
-        self._columns: dict[int, Counts] = {}
+    @classmethod
+    def of(cls, table: TalkerTable) -> Sums:
+        first = table.shape[-1] - table.spilled
+        spilled = [column.reshape(table.shape)[:, :, first:].sum() for column in table.counts]
+        return cls(np.array([column.sum() for column in table.counts], np.uint64), np.array(spilled, np.uint64))
 
-    def __len__(self) -> int:
-        return len(self._table.counts)
 
-    def __getitem__(self, column: int) -> Counts:  # type: ignore[override]
-        if column not in self._columns:
-            counted = self._counted(column)
-            self._spill(counted)[...] = 0
-            self._columns[column] = counted
-        return self._columns[column]
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What an earlier reading of a table found in its slots."""
 
-    def __iter__(self) -> Iterator[Counts]:
-        return (self[column] for column in range(len(self)))
+    tenure: npt.NDArray[np.uint32]
+    counts: Columns
+    sums: Sums
 
-    def rows(self, at: Indexes) -> Counts:
-        """(k, 4) of these slots."""
-        ways = self._table.shape[-1]
-        counted = np.stack([self._counted(column, at) for column in range(len(self))], 1)
-        counted[at % ways >= ways - self._table.spilled] = 0
+
+class Deltas:
+    """A slot that was given to another talker since starts at 0. What spilled counted before, elsewhere."""
+
+    def __init__(self, table: TalkerTable, sums: Sums, before: Earlier) -> None:
+        self._table, self._sums, self._before = table, sums, before
+        self._changed = np.flatnonzero(table.tenure != before.tenure)
+
+    def column(self, number: int, at: Indexes | slice = slice(None)) -> Counts:
+        """What these slots counted; of a slice, whole buckets."""
+        now, before = self._table.counts[number][at], self._before.counts[number][at]
+        if len(self._changed):
+            before = before * (self._table.tenure[at] == self._before.tenure[at])
+        counted: Counts = np.subtract(now, np.minimum(before, now))
+        ways, spilled = self._table.shape[-1], self._table.spilled
+        if not isinstance(at, slice):
+            counted[at % ways >= ways - spilled] = 0
+        elif spilled:
+            counted.reshape(-1, ways)[:, ways - spilled :] = 0
         return counted
 
     def sums(self) -> Counts:
         """(4,) of all slots."""
-        counted, sums = np.empty_like(self._table.counts[0]), np.zeros(len(self), np.uint64)
-        for column in range(len(self)):
-            self._counted(column, out=counted)
-            sums[column] = counted.sum() - self._spill(counted).sum()
-        return sums
-
-    def _counted(self, column: int, at: Indexes | slice = slice(None), out: Counts | None = None) -> Counts:
-        """By the slot itself, spilled or not."""
-        now, before = self._table.counts[column][at], self._before[column][at]
-        if self._same is not None:
-            before = before * self._same[at]
-        counted: Counts = np.minimum(before, now, out=out)
-        return np.subtract(now, counted, out=counted)
-
-    def _spill(self, column: Counts) -> Counts:
-        """Its slots that take up what others counted."""
-        ways = self._table.shape[-1]
-        return column.reshape(self._table.shape)[:, :, ways - self._table.spilled :]
+        ways, before = self._table.shape[-1], self._before.sums
+        gone = self._changed[self._changed % ways < ways - self._table.spilled]
+        left = np.array([column[gone].sum() for column in self._before.counts], np.uint64)
+        counted: Counts = self._sums.all - self._sums.spilled - (before.all - before.spilled - left)
+        return counted
