@@ -19,6 +19,9 @@ from xdpfw.store.port import Ledger
 
 log = logging.getLogger("xdpfw.drift")
 
+MANY = 50_000
+"""Prefixes to which a look at everything takes memory that is worth giving back."""
+
 
 class VerifyUseCases(Changes):
     async def verify(self) -> VerificationView:
@@ -98,6 +101,7 @@ class VerifyUseCases(Changes):
         anything. Where others wrote meanwhile it means little."""
         async with self.writer.lock:
             before, expected = self.writer.performed, await self.writer.call(self.compiler.expected)
+        took_much = not quick and expected.prefixes >= MANY
         try:
             found = await asyncio.to_thread(self._timed, expected, quick=quick)
         except Exception:
@@ -108,7 +112,7 @@ class VerifyUseCases(Changes):
             return None, False
         finally:
             del expected
-            if not quick:
+            if took_much:
                 await asyncio.to_thread(self.give_back)
         return found, not found or self.writer.performed == before
 
