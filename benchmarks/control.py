@@ -7,13 +7,14 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 from benchmarks import clients
 from benchmarks.figures import Figure, Point, percentile, ratio
 from benchmarks.flood import flooding
 from benchmarks.peers import Command, Holder, Ipset, Nftables, Rest, namespace
-from benchmarks.service import files, put, repeat, settle, site
+from benchmarks.service import clear, files, put, repeat, settle, site
 from lab import prefixes
 from lab.daemon import Daemon
 
@@ -30,6 +31,8 @@ OPERATIONS: dict[str, Callable[[Holder], None]] = {
     "list": lambda holder: holder.list(),
 }
 BLOCKS, CLIENTS = 200, 16
+GOALS = (2, 10)
+"""p50 and p99 of one client, ms."""
 FLOODED = "10.0.0.0/8"
 """Where the flood comes from (benchmarks/flood.py); blocked."""
 SOURCES = 1_000_000
@@ -79,10 +82,12 @@ def latency(rounds: int, count: int) -> Iterator[Figure]:
     """Single blocks over REST: by one client after the other's answer, and by many at once."""
     with site() as (network, daemon):
         blocks = _Blocks(daemon, rounds)
-        yield from blocks.measure("nothing loaded", None)
-        put(daemon, files(daemon, "many", [prefixes.body(prefixes.make(count))])[0])
-        settle(daemon)
-        yield from blocks.measure(f"{count:,} loaded", (2, 10))
+        for size in sorted({min(size, count) for size in SIZES}):
+            clear(daemon)
+            put(daemon, files(daemon, "many", [prefixes.body(prefixes.make(size))])[0])
+            settle(daemon)
+            last = size == min(count, SIZES[-1])
+            yield from blocks.measure(f"{size:,} loaded", GOALS if last else None, size)
         alone = blocks.found
         daemon.rest.must("PUT", f"sets/block/entries/{FLOODED}", {})
         with flooding(network, network.clients[0], SOURCES):
@@ -103,15 +108,16 @@ class _Blocks:
         self._hosts = itertools.count(0, BLOCKS)
         self.found: dict[str, list[tuple[float, ...]]] = {}
 
-    def measure(self, when: str, goals: tuple[float, float] | None) -> Iterator[Figure]:
+    def measure(self, when: str, goals: tuple[float, float] | None, size: int = 0) -> Iterator[Figure]:
         self.found = {"1 client": [], f"{CLIENTS} clients": []}
         for _ in range(self._rounds):
             for count, runs in zip((1, CLIENTS), self.found.values(), strict=True):
                 runs.append(clients.block(self._daemon.socket, count, BLOCKS, next(self._hosts)))
         for who, runs in self.found.items():
             for number, share in enumerate((0.5, 0.99)):
-                goal = goals[number] if goals and who == "1 client" else None
-                yield percentile(f"one block, {when}, {who}, p{share * 100:.0f}", "ms", goal, share, runs)
+                goal, line = goals[number] if goals and who == "1 client" else None, f"{who}, p{share * 100:.0f}"
+                found = percentile(f"one block, {when}, {line}", "ms", goal, share, runs)
+                yield replace(found, point=Point("one block over REST", line, size))
 
 
 def _rate(daemon: Daemon) -> float:

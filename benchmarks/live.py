@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks import mixes
-from benchmarks.figures import Figure, ratio
+from benchmarks.figures import Figure, Point, ratio
 from benchmarks.mixes import Addresses
 from benchmarks.tested import Site, verdict, xdp_filter
 from benchmarks.veth import Flood, Received, Wire
@@ -30,6 +30,8 @@ PEER, TABLES = "xdp-filter, all features", "nftables"
 OURS, SILENT, TRIES, TRIES_LRU = "xdpfw", "xdpfw, no talkers", "xdpfw, tries only", "xdpfw, tries and LRU only"
 
 UNCOUNTED = "xdpfw, no talkers, no hits of entries"
+DROPPED = "packets a second, dropped"
+"""A plot."""
 
 Values = dict[str, tuple[Received, ...]]
 
@@ -155,7 +157,12 @@ def _passed(wire: Wire, rounds: int, site: Site, clean: Addresses) -> Iterator[F
 
 def _nftables(wire: Wire, rounds: int) -> Iterator[Figure]:
     """The same prefixes in both."""
-    listing, table = mixes.prefixes(PREFIXES, 4).some(NFTABLES), f"bench{os.getpid()}"
+    for size in (NFTABLES // 100, NFTABLES):
+        yield from _beside_nftables(wire, rounds, size)
+
+
+def _beside_nftables(wire: Wire, rounds: int, size: int) -> Iterator[Figure]:
+    listing, table = mixes.prefixes(PREFIXES, 4).some(size), f"bench{os.getpid()}"
     inside = listing.inside(np.random.default_rng(2), SOURCES)
     with Site() as site, ExitStack() as opened:
         site.block(listing)
@@ -166,8 +173,8 @@ def _nftables(wire: Wire, rounds: int) -> Iterator[Figure]:
             receivers.add(_of(OURS, count), site.program(), flood)
             receivers.add_chain(_of(TABLES, count), table, flood)
         values = receivers.in_turns(rounds)
-    yield from _figures(f"IPv4, {NFTABLES:,} prefixes", values, {})
-    for count, goal in ((SOURCES, 0.12), (FEW, None)):
+    yield from _figures(f"IPv4, {size:,} prefixes", values, {}, size)
+    for count, goal in ((SOURCES, 0.12 if size == NFTABLES else None), (FEW, None)):
         what = _of("against nftables netdev ingress", count)
         yield from _ratio(what, goal, values, _of(OURS, count), _of(TABLES, count))
 
@@ -192,10 +199,15 @@ def _of(what: str, sources: int) -> str:
     return f"{what}, {sources:,} sources"
 
 
-def _figures(what: str, values: Values, counted: dict[str, tuple[float, ...]]) -> Iterator[Figure]:
+def _figures(what: str, values: Values, counted: dict[str, tuple[float, ...]], size: int = 0) -> Iterator[Figure]:
+    """`size`: of the set, where it is not the same for all of them."""
     for name, received in values.items():
+        if name == f"{OURS}, by prefix":
+            point: Point | None = Point(DROPPED, _of(OURS, SOURCES), PREFIXES)
+        else:
+            point = Point(DROPPED, name, size) if size else None
         yield Figure(f"{what}: {name}", "ns", None, tuple(each.cpu for each in received))
-        yield Figure("  packets a second", "M", None, tuple(each.rate for each in received))
+        yield Figure("  packets a second", "M", None, tuple(each.rate for each in received), point)
         if name in counted:
             yield Figure("  runs of the program alone", "ns", None, counted[name])
 

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from xdpfw.model.prefix import Family
+from xdpfw.model.prefix import HOST_LENGTH, Family
 from xdpfw.policy.ops import Keys
 
 Addresses = npt.NDArray[np.uint8]
@@ -78,10 +78,14 @@ class Listing:
     def inside(self, random: np.random.Generator, count: int) -> Addresses:
         """Random addresses in random prefixes of the list."""
         chosen = random.integers(0, len(self), count)
-        free = np.uint64(self._width) - self.length[chosen].astype(np.uint64)
+        length = self.length[chosen].astype(np.uint64)
+        free = np.uint64(self._width) - np.minimum(length, np.uint64(self._width))
         part = random.integers(0, 1 << 32, count, dtype=np.uint64) << np.uint64(self._width - 32)
         number = self.address[chosen] | (part & ((np.uint64(1) << free) - np.uint64(1)))
-        return ipv4(number) if self.family == 4 else ipv6(number, random.integers(0, 2**64, count, np.uint64))
+        if self.family == 4:
+            return ipv4(number)
+        low = random.integers(0, 2**64, count, np.uint64)
+        return ipv6(number, np.where(length == HOST_LENGTH[6], np.uint64(0), low))
 
     def covers(self, numbers: Numbers) -> npt.NDArray[np.bool_]:
         """By their first 32 or 64 bits."""
@@ -127,12 +131,13 @@ def prefixes(count: int, family: Family, seed: int = 1) -> Listing:
     return Listing(family, np.ascontiguousarray(found[:, 0]), found[:, 1].astype(np.uint8))
 
 
-def hosts(count: int, seed: int = 2) -> Listing:
-    """IPv4 addresses, anywhere."""
+def hosts(count: int, family: Family = 4, seed: int = 2) -> Listing:
+    """Addresses, anywhere; in IPv6 the first ones of /64s."""
     random = np.random.default_rng(seed)
-    found = np.unique(random.integers(FIRST4, LAST4, count + count // 20 + 100, dtype=np.uint64))
+    first, last = (FIRST4, LAST4) if family == 4 else (0x2 << 60, 0x4 << 60)
+    found = np.unique(random.integers(first, last, count + count // 20 + 100, dtype=np.uint64))
     found = found[np.sort(random.choice(len(found), count, replace=False))]
-    return Listing(4, found, np.full(count, 32, np.uint8))
+    return Listing(family, found, np.full(count, HOST_LENGTH[family], np.uint8))
 
 
 def blend(random: np.random.Generator, size: int, *parts: tuple[Addresses, float]) -> Addresses:

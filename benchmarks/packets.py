@@ -20,6 +20,8 @@ ACTIVE = 10_000
 """Sources that talk, in the mixes that are not spoofed."""
 TABLE, SPOOFED = 1 << 14, 1 << 21
 PACKETS = 100_000
+HOSTS = {4: 1_000_000, 6: 200_000}
+"""At most, beside the prefixes: what there is room for."""
 PEERS = ("xdp-filter, all features", "xdp-filter, IPv4 only")
 FLOOR = "bare XDP_DROP"
 OURS, TRIES = "xdpfw", "xdpfw with tries only"
@@ -40,10 +42,10 @@ def _family(family: Family, rounds: int) -> Iterator[Figure]:
     empty: Values = {}
     for size in SIZES:
         listing = full.some(size)
-        hosts = mixes.hosts(max(size, 1)) if family == 4 else None
+        hosts = mixes.hosts(min(max(size, 1), HOSTS[family]), family)
         with Site() as site, ExitStack() as opened:
             site.block(listing)
-            if hosts and size:
+            if size:
                 site.block(hosts)
             programs = {
                 FLOOR: opened.enter_context(verdict("XDP_DROP")),
@@ -61,13 +63,12 @@ def _family(family: Family, rounds: int) -> Iterator[Figure]:
 
 
 def _mixes(
-    random: np.random.Generator, clean: Addresses, listing: Listing, hosts: Listing | None, family: Family
+    random: np.random.Generator, clean: Addresses, listing: Listing, hosts: Listing, family: Family
 ) -> dict[str, Addresses]:
     found = {"clean": mixes.blend(random, TABLE, (clean, 1))}
     if len(listing):
         found["blocked by prefix"] = mixes.blend(random, TABLE, (listing.inside(random, ACTIVE), 1))
-        if hosts:
-            found["blocked host"] = mixes.blend(random, TABLE, (hosts.inside(random, ACTIVE), 1))
+        found["blocked host"] = mixes.blend(random, TABLE, (hosts.inside(random, ACTIVE), 1))
     found["spoofed"] = mixes.random_any(random, SPOOFED, family)
     return found
 

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks import mixes
-from benchmarks.figures import Figure, ratio
+from benchmarks.figures import Figure, Point, ratio
 from benchmarks.mixes import Addresses
 from benchmarks.tested import Course, Site, in_turns
 from benchmarks.veth import Flood, Wire
@@ -35,6 +35,7 @@ PACKETS, PASSES = 1 << 21, 10
 SHORTEST, LONGEST = {4: 60, 6: 64}, 1514
 MADE_UP, FEW = 20_000, 1_000
 """Sources; captures with fewer of a family are no mix."""
+GROWN, GROWN_ROUNDS = (1_000, 30_000, 1_000_000), 3
 OURS, SILENT, LRU = "xdpfw", "no talkers", "LRU hash"
 BURST, PAUSE, WATCHED = 1 << 12, 0.2, 4
 """iftop gets a burst of packets, and time to count them, for so many seconds."""
@@ -55,6 +56,7 @@ def measure(rounds: int) -> Iterator[Figure]:
     with Site() as site:
         for family in FAMILIES:
             costs = yield from _tracked(site, family, rounds)
+        yield from _grown(site)
     yield from _iftop(rounds, costs)
 
 
@@ -86,14 +88,29 @@ def _tracked(site: Site, family: Family, rounds: int) -> Generator[Figure, None,
     return costs[OURS]
 
 
-def _run(programs: Mapping[str, int], mix: Mix, family: Family) -> dict[str, tuple[float, ...]]:
+def _grown(site: Site) -> Iterator[Figure]:
+    """What a packet costs, flood included, by how many others there are."""
+    with ExitStack() as opened:
+        own = opened.enter_context(site.tables())
+        program = opened.enter_context(site.program(own=own))
+        for count in GROWN:
+            values: list[float] = []
+            for number in range(GROWN_ROUNDS):
+                mix = blended(4, number, count)
+                values.extend(_run({OURS: program}, mix, 4, passes=1)[OURS])
+                own.reset_talkers()
+            point = Point("a packet by talkers", "with a flood at ten times their rate", count)
+            yield Figure(f"IPv4: a packet, {count:,} sources beside the flood", "ns", None, tuple(values), point)
+
+
+def _run(programs: Mapping[str, int], mix: Mix, family: Family, passes: int = PASSES) -> dict[str, tuple[float, ...]]:
     """All passes of ours, and some of the others, who would take long."""
     course = Course(mix.addresses, family, mix.lengths)
     try:
         with ExitStack() as opened:
             runs = {name: opened.enter_context(course.runner(fd)) for name, fd in programs.items()}
             ours = {OURS: runs.pop(OURS)}
-            found = in_turns(ours, family, 1, PASSES * PACKETS, warm=False)
+            found = in_turns(ours, family, 1, passes * PACKETS, warm=False)
             return found | in_turns(runs, family, 1, PACKETS >> 2, warm=False)
     finally:
         course.close()
@@ -108,9 +125,10 @@ def bytes_of(rows: npt.NDArray[np.void]) -> dict[bytes, int]:
     return told
 
 
-def blended(family: Family, seed: int) -> Mix:
+def blended(family: Family, seed: int, count: int = 0) -> Mix:
+    """`count`: so many made up ones instead of the captures'."""
     random = np.random.default_rng(seed)
-    sources, packets, lengths = captured(family) or made_up(random, family)
+    sources, packets, lengths = (not count and captured(family)) or made_up(random, family, count or MADE_UP)
     real = random.choice(len(sources), PACKETS // (FLOOD + 1), p=packets / packets.sum())
     addresses, sizes = mixes.random_any(random, PACKETS, family), np.full(PACKETS, SHORTEST[family], np.uint32)
     places = random.choice(PACKETS, len(real), replace=False)
@@ -142,9 +160,9 @@ def captured(family: Family) -> Sources | None:
     return addresses, packets.astype(np.uint32), bounded(total / packets, family)
 
 
-def made_up(random: np.random.Generator, family: Family) -> Sources:
-    packets = np.ceil(MADE_UP / np.arange(1, MADE_UP + 1)).astype(np.uint32)
-    return mixes.random_any(random, MADE_UP, family), packets, bounded(random.uniform(0, LONGEST, MADE_UP), family)
+def made_up(random: np.random.Generator, family: Family, count: int) -> Sources:
+    packets = np.ceil(count / np.arange(1, count + 1)).astype(np.uint32)
+    return mixes.random_any(random, count, family), packets, bounded(random.uniform(0, LONGEST, count), family)
 
 
 def bounded(lengths: npt.NDArray[np.float64], family: Family) -> npt.NDArray[np.uint32]:

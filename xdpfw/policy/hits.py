@@ -267,10 +267,7 @@ def of_sets(
 ) -> dict[int, tuple[int, int]]:
     """What the leaves that each set covers have counted."""
     totals: dict[int, tuple[int, int]] = {}
-    for family in FAMILIES:
-        rows = universe[family].array()
-        if not len(rows):
-            continue
+    for rows in (part for family in FAMILIES for part in universe[family].parts()):
         counts = counted(read_leaves, rows["leaf"])
         hot = np.flatnonzero(counts[:, 0])
         cover = rows["cover"][hot]
