@@ -20,8 +20,8 @@ from lab.daemon import Daemon
 
 SIZES = (1_000, 100_000, 1_000_000)
 OURS, OVER_REST, NFTABLES, IPSET = "xdpfw", "xdpfw over REST", "nftables", "ipset"
-PATIENCE = 100_000
-"""From more prefixes on, everything but flushing takes nftables half a minute: it is asked once."""
+PATIENCE, PATIENT = 100_000, ("load", "look one up")
+"""With more prefixes everything but flushing takes nftables half a minute: it is asked for these alone, and once."""
 HOST = "192.0.2.1"
 OPERATIONS: dict[str, Callable[[Holder], None]] = {
     "load": lambda holder: holder.load(),
@@ -61,10 +61,11 @@ def _in_turns(holders: dict[str, Holder], size: int, rounds: int) -> Times:
         holder.empty()
     for number in range(rounds):
         for name, holder in holders.items():
-            if name == NFTABLES and size > PATIENCE and number:
+            slow = name == NFTABLES and size > PATIENCE
+            if slow and number:
                 continue
-            for operation, perform in OPERATIONS.items():
-                found[name][operation] += repeat(1, partial(perform, holder))
+            for operation in PATIENT if slow else OPERATIONS:
+                found[name][operation] += repeat(1, partial(OPERATIONS[operation], holder))
             holder.empty()
     return found
 
@@ -72,10 +73,13 @@ def _in_turns(holders: dict[str, Holder], size: int, rounds: int) -> Times:
 def _figures(size: int, found: Times) -> Iterator[Figure]:
     for operation in OPERATIONS:
         for name in (OURS, OVER_REST, NFTABLES, IPSET):
+            if not found[name][operation]:
+                continue
             what = f"{size:,}: {operation}" if name == OURS else f"  {name}"
             yield Figure(what, "ms", None, tuple(found[name][operation]), Point(operation, name, size))
         for peer in (NFTABLES, IPSET):
-            yield ratio(f"  against {peer}", None, found[OURS][operation], found[peer][operation])
+            if found[peer][operation]:
+                yield ratio(f"  against {peer}", None, found[OURS][operation], found[peer][operation])
 
 
 def latency(rounds: int, count: int) -> Iterator[Figure]:

@@ -24,7 +24,7 @@ from xdpfw.model.limits import Limits
 
 GROUPS = Path("/sys/fs/cgroup")
 SIZES = (1_000, 100_000, 1_000_000)
-CALM = 10
+CALM = 8
 """Seconds after which a daemon has given back what it does not need."""
 FEW = 1 << 6
 SLOTS = (1 << 10, 1 << 17, 1 << 20)

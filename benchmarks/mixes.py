@@ -8,7 +8,7 @@ Addresses are (n, 16) octets, IPv4 as ::ffff:a.b.c.d; prefixes are packed keys (
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -111,6 +111,7 @@ class Listing:
         return ipv4(kept[:count]) if self.family == 4 else ipv6(kept[:count], kept[:count] + np.uint64(1))
 
 
+@cache
 def prefixes(count: int, family: Family, seed: int = 1) -> Listing:
     """As a routing table has them."""
     random = np.random.default_rng(seed)

@@ -122,7 +122,7 @@ class Command:
 
     def empty(self) -> None:
         clear(self._daemon)
-        settle(self._daemon)
+        settle(self._daemon, 0.2)
 
     def load(self) -> None:
         self._run("import", "block", str(self._file), "--replace", "--force")

@@ -10,14 +10,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.tested import xdp_filter
+from benchmarks.tested import programs, xdp_filter
 from xdpfw.frames.build import Description, build
 from xdpfw.kernel import libbpf
 from xdpfw.kernel.adapter import RealKernel
 from xdpfw.kernel.compile import compile_source
 from xdpfw.kernel.instance import InterfaceMaps
 from xdpfw.kernel.maps import PROGRAM_MAPS, interface_specs, possible_cpus
-from xdpfw.kernel.program import NAME
+from xdpfw.kernel.program import NAME, PROGRAMS
 from xdpfw.model.limits import Limits
 from xdpfw.model.policy import DEFAULT_RULES, Policy
 from xdpfw.model.prefix import parse_address
@@ -72,6 +72,7 @@ def prepared(rules: tuple[Rule, ...], change: Callable[[str], str] | None = None
     """The same, and the kernel that has its tables."""
     with ExitStack() as opened:
         state = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="xdpfw-bench-")))
+        (state / PROGRAMS).symlink_to(programs())
         kernel = RealKernel(f"bench-{os.getpid()}-{state.name[-8:]}", state, LIMITS)
         compiler = Compiler(LIMITS, kernel.start())
         opened.callback(kernel.stop, True)

@@ -178,7 +178,7 @@ class Bench:
             clear(daemon)
             settle(daemon)
 
-        empty = repeat(self.repeat, lambda: put(daemon, paths[0]), before=emptied)
+        empty = repeat(self.few, lambda: put(daemon, paths[0]), before=emptied)
         yield Figure(f"load {what.partition(' ')[0]} into an empty set, file to enforced", "ms", goal, empty)
         turns = itertools.cycle(paths[::-1])
         yield Figure(
@@ -243,16 +243,16 @@ def clear(daemon: Daemon) -> None:
     daemon.rest.must("PUT", "sets/block/entries?force=true", b"", kind="text/plain")
 
 
-def settle(daemon: Daemon) -> None:
-    """Until nothing is left over of the change before: the tables hold what the sets hold."""
+def settle(daemon: Daemon, calm: float = 1.0) -> None:
+    """Until nothing is left over of the change before: the tables hold what the sets hold; then for so many seconds."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         status = daemon.rest.get("status")
         held = sum(status["maps"][f"{kind}{family}"]["used"] for kind in ("hosts", "trie") for family in (4, 6))
         if held == sum(view["entries"] for view in status["sets"]):
-            time.sleep(1)
+            time.sleep(calm)
             return
-        time.sleep(0.1)
+        time.sleep(0.05)
     raise SystemExit("the tables do not settle")
 
 

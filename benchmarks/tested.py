@@ -30,6 +30,7 @@ from xdpfw.kernel.bpffs import ensure_mounted
 from xdpfw.kernel.compile import Program, compile_source
 from xdpfw.kernel.instance import InterfaceMaps
 from xdpfw.kernel.maps import ARRAY, INDEX, PROGRAM_MAPS, Map, MapSpec, interface_specs, possible_cpus
+from xdpfw.kernel.program import PROGRAMS
 from xdpfw.kernel.source import find_sources, inline
 from xdpfw.model.limits import Limits
 from xdpfw.model.policy import Policy
@@ -65,6 +66,13 @@ def undisturbed(cpu: int | None = None) -> Iterator[None]:
         os.sched_setaffinity(0, mask)
 
 
+def programs() -> Path:
+    """Where kernels of this run keep what they compiled."""
+    place = Path(tempfile.gettempdir(), PROGRAMS)
+    place.mkdir(exist_ok=True)
+    return place
+
+
 class Site:
     """Tables with a policy in force (`block` drops); a context manager."""
 
@@ -77,6 +85,7 @@ class Site:
         with ExitStack() as opened:
             state = Path(tempfile.mkdtemp(prefix="xdpfw-bench-"))
             opened.callback(shutil.rmtree, state, ignore_errors=True)
+            (state / PROGRAMS).symlink_to(programs())
             self.kernel = RealKernel(f"bench-{os.getpid()}-{state.name[-8:]}", state, self.limits)
             plain.start(self.kernel, self._policy)
             opened.callback(self.kernel.stop, True)
