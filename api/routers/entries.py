@@ -159,18 +159,18 @@ async def replace_entries(
     """Atomically: packets see the old set or the new one. `?origin=` replaces that origin's claims only. Counters of
     entries that stay go on."""
     firewall.check_set(set)
-    base = firewall.state.sets  # before the body, which may take its time: what others write meanwhile stays
-    check_type(request, {*FORMS})
-    form = FORMS.get(media_type(request), "text")
-    written = await firewall.replace_entries(
-        set,
-        await firewall.read_list(chunks(request, BULK_LIMIT), form, skip_invalid=skip_invalid),
-        origin=origin,
-        ttl=None if ttl is None else int(ttl),
-        comment=comment,
-        base=base,
-        opts=options,
-    )
+    with firewall.arriving(set) as since:  # before the body, which may take its time
+        check_type(request, {*FORMS})
+        form = FORMS.get(media_type(request), "text")
+        written = await firewall.replace_entries(
+            set,
+            await firewall.read_list(chunks(request, BULK_LIMIT), form, skip_invalid=skip_invalid),
+            origin=origin,
+            ttl=None if ttl is None else int(ttl),
+            comment=comment,
+            since=since,
+            opts=options,
+        )
     marks(response, written, created=False)
     return written
 

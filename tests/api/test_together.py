@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from tests.api.conftest import WAN, Api, ok, problem
 
 B = "sets/block/entries"
@@ -57,6 +59,25 @@ def test_what_others_write_while_a_list_arrives_stays(api: Api) -> None:
 
     ok(api.client.put(B, content=body(), headers=TEXT))
     assert api.prefixes("block") == ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.7/32"]
+
+
+@pytest.mark.parametrize("way", ["put", "patch"])
+def test_what_others_write_meanwhile_stays_also_if_it_was_so(api: Api, way: str) -> None:
+    """Whoever blocked it was told that it is blocked."""
+    api.bulk("block", "10.0.0.0/8\n203.0.113.7\n2001:db8::/32\n")
+
+    def body() -> Iterator[bytes]:
+        yield b"192.0.2.0/24\n"
+        with api.unix() as other:
+            if way == "put":
+                again = [ok(other.put(f"{B}/{prefix}", json={})) for prefix in ("203.0.113.7", "2001:db8::/32")]
+            else:
+                again = [ok(other.patch(B, json={"add": ["203.0.113.7", "2001:db8::/32"]}))]
+            assert not any(answer.json()["changed"] for answer in again)
+        yield b"198.51.100.0/24\n"
+
+    ok(api.client.put(B, content=body(), headers=TEXT))
+    assert api.prefixes("block") == ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.7/32", "2001:db8::/32"]
 
 
 def test_others_are_served_while_a_list_arrives_and_loads(api: Api) -> None:

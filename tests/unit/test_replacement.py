@@ -15,7 +15,7 @@ from xdpfw.model.policy import Claim
 from xdpfw.model.prefix import FAMILIES, Family, Prefix
 from xdpfw.policy import edits
 from xdpfw.policy.bulk import parse_text
-from xdpfw.policy.replacement import Replacement
+from xdpfw.policy.replacement import Replacement, Since
 from xdpfw.policy.sets import Edit, Sets
 
 pytestmark = pytest.mark.usefixtures("each_way")
@@ -53,16 +53,30 @@ def test_made_again_it_is_as_made_anew(
     first: list[Claim], wanted: list[Prefix], origin: str | None, meanwhile: list[list[tuple[str, Claim, bool]]]
 ) -> None:
     base = sets = Sets.initial().upsert("block", first, longest=True).sets
-    bulk = parse_text("\n".join(map(str, wanted)).encode())
+    bulk, since, said = (
+        parse_text("\n".join(map(str, wanted)).encode()),
+        Since(base, "block"),
+        set[tuple[Prefix, str]](),
+    )
 
     def replacement() -> Replacement:
-        return Replacement("block", bulk, origin=origin, now=7, base=base, expires=QUARTER, comment="bulk")
+        return Replacement("block", bulk, origin=origin, now=7, since=since, expires=QUARTER, comment="bulk")
 
     kept = replacement()
     assert told(kept.edit(sets)) == told(replacement().edit(sets))
     for writes in meanwhile:
         for name, claim, gone in writes:
             sets = sets.upsert(name, [claim], longest=True).sets
+            since.written(name, [(claim.prefix, claim.origin)])
+            said |= {(claim.prefix, claim.origin)} if name == "block" else set()
             if gone:
                 sets = sets.remove(name, [claim.prefix]).sets
-        assert told(kept.edit(sets)) == told(replacement().edit(sets))
+                said = {each for each in said if each[0] != claim.prefix or name != "block"}
+        edit = kept.edit(sets)
+        assert told(edit) == told(replacement().edit(sets))
+        assert all(origin in origins_of(edit, prefix) for prefix, origin in said), "also what was so already"
+
+
+def origins_of(edit: Edit, prefix: Prefix) -> set[str]:
+    entry = edit.sets.entry("block", prefix)
+    return {claim.origin for claim in entry.claims} if entry else set()

@@ -61,11 +61,12 @@ def apply(table: SortedTable, upserts: Records, deletes: Keys, *, longest: bool)
     return _edited(table, old, upserts, merged, gone, longest=longest, wide=wide)
 
 
-def replaced(table: SortedTable, wanted: Records, origin: int | None, base: SortedTable) -> TableEdit:
-    """Sorted claims instead of all that are there, or instead of an origin's; claims written since `base` stay."""
+def replaced(table: SortedTable, wanted: Records, origin: int | None, base: SortedTable, again: Keys) -> TableEdit:
+    """Sorted claims instead of all that are there, or instead of an origin's; claims written since `base` stay, `again`
+    (sorted keys) among them."""
     old = table.array()
     keys = np.ascontiguousarray(old["key"])
-    recent = table.changes_since(base)["key"]
+    recent = k.union(table.changes_since(base)["key"], again)
     wanted = chosen(wanted, ~k.member(wanted["key"], recent)) if len(recent) else wanted
     merged = k.together(keys, np.ascontiguousarray(wanted["key"]))
     gone = np.ones(len(old), np.bool_) if origin is None else c.origins(keys) == origin

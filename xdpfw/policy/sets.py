@@ -20,7 +20,7 @@ from xdpfw.policy.bulk import Bulk
 from xdpfw.policy.claims import ABSENT, CLAIM, Times
 from xdpfw.policy.edits import TableEdit
 from xdpfw.policy.ops import NEVER, Keys
-from xdpfw.policy.replacement import Replacement
+from xdpfw.policy.replacement import Replacement, Since
 from xdpfw.policy.strings import Strings
 from xdpfw.policy.table import Records, SortedTable
 
@@ -203,7 +203,9 @@ class Sets:
         comment: str = "",
     ) -> Edit:
         """The bulk instead of what is there, as `Replacement` says."""
-        made = Replacement(name, bulk, origin=origin, now=now, base=base, expires=expires, comment=comment)
+        made = Replacement(
+            name, bulk, origin=origin, now=now, since=Since(base, name), expires=expires, comment=comment
+        )
         return made.edit(self)
 
     def expire(self, now: int) -> Edit:

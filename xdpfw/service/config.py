@@ -18,7 +18,7 @@ from xdpfw.model.requests import WriteOptions
 from xdpfw.policy.config import MOST_ENTRIES, Desired, DesiredSet, read_config, show_config
 from xdpfw.policy.delta import joined
 from xdpfw.policy.guard import shrunk, whole_family
-from xdpfw.policy.replacement import Replacement
+from xdpfw.policy.replacement import Replacement, Since
 from xdpfw.policy.sets import Edit, Sets
 from xdpfw.service.changes import Draft
 from xdpfw.service.policy import check_rules, keeps_own_rules
@@ -110,7 +110,7 @@ class ConfigUseCases(WholeChanges):
 
     def _filled(self, name: str, said: DesiredSet, sets: Sets) -> Edit:
         assert said.entries is not None
-        return Replacement(name, said.entries, origin=None, now=self.clock.wall(), base=sets).edit(sets)
+        return Replacement(name, said.entries, origin=None, now=self.clock.wall(), since=Since(sets, name)).edit(sets)
 
     def _check_lists(self, desired: Desired, edit: Edit, state: State) -> None:
         """Raises Guarded for lists that are hardly meant."""

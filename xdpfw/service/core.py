@@ -24,6 +24,7 @@ from xdpfw.model.limits import Limits
 from xdpfw.model.prefix import Prefix
 from xdpfw.model.views import OperationView
 from xdpfw.policy.compiler import Compiler
+from xdpfw.policy.replacement import Since
 from xdpfw.policy.rows import features_of
 from xdpfw.policy.sets import Sets
 from xdpfw.service.guards import Guards
@@ -78,6 +79,8 @@ class Core:
         self.guards = Guards(kernel, self.clock, tuple(management), protect_ssh=protect_ssh)
         self.bans = BanList(lambda: kernel.bans, self.clock)
         self.operation: OperationView | None = None
+        self.lists: list[Since] = []
+        """Those that arrive, or take the place of a set's entries."""
         self.readers = Readers()
         self.pending: Pending | None = None
         self.overdue: str | None = None

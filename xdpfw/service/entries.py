@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 
@@ -20,7 +21,7 @@ from xdpfw.policy.bulk import Bulk
 from xdpfw.policy.guard import shrunk, whole_family
 from xdpfw.policy.keys import texts
 from xdpfw.policy.ops import NEVER
-from xdpfw.policy.replacement import Replacement
+from xdpfw.policy.replacement import Replacement, Since
 from xdpfw.policy.sets import Edit, Sets
 from xdpfw.service.changes import Changes, Draft
 from xdpfw.service.present import entry_view
@@ -158,9 +159,10 @@ class EntryUseCases(Changes):
             return state.sets.patch(name, add, remove, longest=longest, ignore_missing=ignore_missing, origin=origin)
 
         about = [*(claim.prefix for claim in add), *remove]
-        if len(about) > LONG:
-            return await self._write_long(name, make, opts, Draft((_entries(name),)), about=about)
         origins = [*(claim.origin for claim in add), *(origin for _ in remove)]
+        if len(about) > LONG:
+            draft = Draft((_entries(name),))
+            return await self._write_long(name, make, opts, draft, about=about, origins=origins)
         tag = f"sets/{name}/entries"
         return await self._write(name, make, opts, tag=lambda: self.etag(tag), about=about, origins=origins)
 
@@ -172,6 +174,17 @@ class EntryUseCases(Changes):
             raise InvalidInput(f"{bulk.invalid} of the lines cannot be used; nothing was changed", bulk.faults)
         return bulk
 
+    @contextmanager
+    def arriving(self, name: str) -> Iterator[Since]:
+        """While a list arrives and takes the place of a set's entries: what others write meanwhile stays, also what was
+        so. Raises NotFound unless there is such a set."""
+        since = Since(self.state.sets, name)
+        self.lists.append(since)
+        try:
+            yield since
+        finally:
+            self.lists.remove(since)
+
     async def replace_entries(
         self,
         name: str,
@@ -181,13 +194,16 @@ class EntryUseCases(Changes):
         ttl: int | None,
         expires_at: datetime | None = None,
         comment: str = "",
-        base: Sets | None = None,
+        since: Since | None = None,
         opts: WriteOptions,
     ) -> EntriesWritten:
         """Replace all claims (of one origin, if given) at once. Claims written while it runs stay; also those written
-        since `base`, the sets before the body began to arrive."""
-        base = base or self.state.sets
-        base.info(name)
+        `since` the body began to arrive."""
+        if since is None:
+            with self.arriving(name) as since:
+                return await self.replace_entries(
+                    name, bulk, origin=origin, ttl=ttl, expires_at=expires_at, comment=comment, since=since, opts=opts
+                )
         now = self.clock.wall()
         expires = self._expiry(ttl, expires_at, now)
         replacement = await asyncio.to_thread(
@@ -196,7 +212,7 @@ class EntryUseCases(Changes):
             bulk,
             origin=origin,
             now=now,
-            base=base,
+            since=since,
             expires=NEVER if expires is None else expires,
             comment=comment,
         )
@@ -231,11 +247,17 @@ class EntryUseCases(Changes):
             self._check(name, edit, opts, whole=False)
             self.enforce(Draft(parts, _resources(name), edit, status=status(edit)), opts)
             if not opts.dry_run:
+                self._tell_lists(name, about, origins)
                 then()
             return self._answer(name, edit, opts, about)
 
         async with self.writer.lock:
             return await self.writer.call(work)
+
+    def _tell_lists(self, name: str, about: Sequence[Prefix], origins: Sequence[str | None]) -> None:
+        for since in tuple(self.lists):
+            said = zip(about, origins, strict=True)
+            since.written(name, [(prefix, origin) for prefix, origin in said if origin is not None])
 
     async def _write_long(
         self,
@@ -245,9 +267,11 @@ class EntryUseCases(Changes):
         draft: Draft,
         *,
         about: Sequence[Prefix] | None = None,
+        origins: Sequence[str | None] = (),
         whole: bool = False,
     ) -> EntriesWritten:
-        """`about`: the prefixes written, None for all of the set; `whole`: it is replaced."""
+        """`about`: the prefixes written, None for all of the set; `origins`: as for `_write`; `whole`: the set is
+        replaced."""
         draft = replace(draft, resources=_resources(name))
 
         def checked(state: State) -> Edit:
@@ -255,6 +279,8 @@ class EntryUseCases(Changes):
             self.check_free(draft.parts, opts)
             edit = make(state)
             self._check(name, edit, opts, whole=whole)
+            if not opts.dry_run:
+                self._tell_lists(name, about or (), origins)
             return edit
 
         if opts.dry_run:
