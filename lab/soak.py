@@ -2,7 +2,8 @@
 """What `script/soak` runs: everything that a firewall does, at once, while it is killed again and again.
 
 Ends with one line of figures; exit code 1 if a blocked packet passed, a clean one did not, an acknowledged write was
-lost, the kernel held something else than the policy says, or memory grew.
+lost, the kernel held something else than the policy says, or it grew while nobody killed it: the daemon's memory, the
+kernel's maps, descriptors.
 """
 
 from __future__ import annotations
@@ -15,13 +16,12 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import dataclass
 from ipaddress import ip_address
-from pathlib import Path
 from statistics import median
 
 from lab.daemon import Daemon
 from lab.flow import Flow
+from lab.growth import Sizes, at_rest, grows, growth, least
 from lab.kills import Kills
 from lab.network import Network
 from lab.work import Work
@@ -41,11 +41,10 @@ CLEAN = ("198.51.100.1", "198.51.100.2", "fd00:1::1")
 KILLED, EVERY = 0.6, 3.0
 """The part of the time in which it is killed, and seconds from one kill to the next."""
 
-PAGE = 256 << 10
-"""Bytes of one page of the tables that grow by pages."""
-
-GROWTH = 32 << 20
-"""Bytes by which the memory of the daemon may be more at the end: what an import needs for a while."""
+REST, APART = 2.0, 10.0
+"""Seconds of each rest, and of the work between two."""
+FEWEST = 4
+"""Rests, however short the time."""
 
 
 def sources(seed: int) -> dict[str, list[str]]:
@@ -60,27 +59,6 @@ def sources(seed: int) -> dict[str, list[str]]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """Bytes of the daemon and of its maps, and its descriptors."""
-
-    daemon: int
-    maps: int
-    descriptors: int
-
-    @classmethod
-    def of(cls, daemon: Daemon) -> Sizes:
-        assert daemon.process is not None
-        proc = Path(f"/proc/{daemon.process.pid}")
-        resident = next(line for line in (proc / "status").read_text().splitlines() if line.startswith("RssAnon:"))
-        return cls(int(resident.split()[1]) << 10, _maps(daemon), len(list((proc / "fd").iterdir())))
-
-
-def _maps(daemon: Daemon) -> int:
-    shared = sum(found["memory"] for found in daemon.rest.get("interfaces/lan1/program")["maps"])
-    return int(shared) + PAGE * len(list(daemon.pins.glob("tables-*/*-pages/*")))
-
-
 class Soak:
     def __init__(self, network: Network, seed: int) -> None:
         settings = network.home / "xdpfw.toml"
@@ -90,7 +68,7 @@ class Soak:
         self.work, self._chosen = Work(self.daemon, seed), random.Random(seed)
         self.kills = Kills(self.work, seed)
         self.flow = Flow(network, network.clients[0], sources(seed), RATE)
-        self.before = self.after = Sizes.of(self.daemon)
+        self.sizes: list[Sizes] = []
         self.lost_events = 0
         self._over = threading.Event()
 
@@ -115,15 +93,20 @@ class Soak:
         ):
             self.kills.once(names[len(self.kills.started) % len(names)])
             self._over.wait(0 if kills else self._chosen.uniform(0, EVERY))
-        settling = max(2.0, seconds * (1 - KILLED) / 2)
-        self._over.wait(settling)
-        self.before = Sizes.of(self.daemon)
-        self._over.wait(settling)
-        self.after = Sizes.of(self.daemon)
+        self._rest_now_and_then(seconds * (1 - KILLED))
         self.work.stop()
         self.flow.stop()
         self.kills.differences += [str(each) for each in self.daemon.rest.get("verification")["deviations"]]
         self.lost_events = sum(self.daemon.rest.get("status")["events"]["lost"])
+
+    def _rest_now_and_then(self, seconds: float) -> None:
+        """The first rest is still part of the beginning."""
+        rests = max(FEWEST, round(seconds / APART))
+        for number in range(rests):
+            self._over.wait(seconds / rests)
+            with self.work.resting():
+                found = at_rest(lambda: Sizes.of(self.daemon), REST)
+            self.sizes += [found] * bool(number)
 
     # what came of it
 
@@ -151,7 +134,7 @@ class Soak:
     def report(self, seconds: float) -> bool:
         """Prints what was wrong, and the line; answers whether all is well."""
         lost, started = self.lost_writes(), self.kills.started
-        grown, maps = self.after.daemon - self.before.daemon, self.after.maps - self.before.maps
+        grown, sizes = growth(self.sizes), least(self.sizes)
         for told in (*self.kills.differences, *self.work.refused[:20], *(f"lost write: {host}" for host in lost)):
             print(told, file=sys.stderr)
         figures = [
@@ -165,15 +148,16 @@ class Soak:
             f"{len(self.kills.differences)} differences",
             f"{len(lost)} lost writes",
             f"{len(self.work.refused)} refused",
-            f"daemon {grown / 1e6:+.1f} of {self.before.daemon / 1e6:.0f} MB",
-            f"kernel maps {maps / 1e6:+.1f} of {self.before.maps / 1e6:.0f} MB",
-            f"descriptors {self.after.descriptors - self.before.descriptors:+} of {self.before.descriptors}",
+            f"daemon {grown.daemon / 1e6:+.1f} of {sizes.daemon / 1e6:.0f} MB",
+            f"kernel maps {grown.maps / 1e6:+.1f} of {sizes.maps / 1e6:.0f} MB",
+            f"descriptors {grown.descriptors:+} of {sizes.descriptors}",
             f"{self.lost_events} lost events",
+            f"sizes at {len(self.sizes)} rests",
         ]
         print(f"soak: {', '.join(figures)}")
         print(json.dumps({"killed during": self.kills.at, "done": self.work.done}), file=sys.stderr)
         wrong = (self.leaks(), self.wrong_drops(), self.kills.differences, lost, self.work.refused)
-        return not any(wrong) and grown < GROWTH and maps < GROWTH
+        return not any(wrong) and not grows(self.sizes)
 
 
 def main() -> int:

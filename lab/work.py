@@ -7,16 +7,19 @@ import http.client
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from lab import prefixes
 from lab.daemon import Daemon
 from lab.rest import Answer
+from lab.waiting import eventually
 
 BUSY = (409, 412, 429, 503)
 """What a client that repeats itself may be told."""
 
+SECOND = "interfaces/lan2"
 FEED = 20_000
 PAUSE = 0.2
 
@@ -30,7 +33,9 @@ class Work:
         self.entries: dict[str, bool] = {}
         self.refused: list[str] = []
         self.done: dict[str, int] = {}
-        self._over = threading.Event()
+        self._over, self._on = threading.Event(), threading.Event()
+        self._on.set()
+        self._busy: set[str] = set()
         self._threads: list[threading.Thread] = []
         self._pool = prefixes.make(2 * FEED, seed)
 
@@ -45,9 +50,22 @@ class Work:
         for thread in self._threads:
             thread.join(timeout=120)
 
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Nothing is under way, nothing begins, and nothing is attached but what always is."""
+        self._on.clear()
+        try:
+            eventually(lambda: not self._busy, "what is under way comes to its end", 60)
+            self.ask("DELETE", SECOND)
+            yield
+        finally:
+            self._on.set()
+
     def _repeat(self, job: Callable[[], None]) -> None:
-        while not self._over.wait(PAUSE):
+        while not self._over.wait(PAUSE) and self._on.wait():
+            self._busy.add(job.__name__)
             job()
+            self._busy.discard(job.__name__)
             self.done[job.__name__] = self.done.get(job.__name__, 0) + 1
 
     def ask(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> Answer | None:
@@ -88,9 +106,9 @@ class Work:
 
     def attach(self) -> None:
         if self._chosen.random() < 0.5:
-            self.ask("PUT", "interfaces/lan2?force=true", {"mode": "auto"})
+            self.ask("PUT", f"{SECOND}?force=true", {"mode": "auto"})
         else:
-            self.ask("DELETE", "interfaces/lan2")
+            self.ask("DELETE", SECOND)
 
     def view(self) -> None:
         """A stream that is followed for a while, and all the rest that people look at."""
