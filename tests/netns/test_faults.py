@@ -22,6 +22,7 @@ from tests.netns.conftest import Site, attach_all, xdp
 pytestmark = pytest.mark.netns
 
 LIBBPF = Path("/usr/lib/x86_64-linux-gnu/libbpf.so.1")
+BCC = Path("/usr/lib/python3/dist-packages/bcc")
 KINDS = ("ping4", "tcp4", "udp4")
 
 
@@ -158,6 +159,25 @@ def test_without_libbpf_the_start_says_what_to_install(site: Site) -> None:
         pytest.skip(f"no {LIBBPF} (found: {ctypes.util.find_library('bpf')})")
     site.daemon.stop()
     assert "apt-get install libbpf1" in fails(site, mounting(f"mount --bind /dev/null {LIBBPF}"))
+
+
+def test_without_bcc_what_was_compiled_is_used_and_what_needs_more_is_refused(site: Site) -> None:
+    if not BCC.exists():
+        pytest.skip(f"no {BCC}")
+    site.daemon.kill()
+    site.daemon.wrapped = mounting(f"mount -t tmpfs none {BCC}")
+    site.daemon.start()
+    assert blocked(site)
+    program = site.daemon.rest.get("interfaces/lan1")["program_id"]
+    rule = {"match": {"length": ["9000-9100"]}, "action": "drop"}
+    refused = site.daemon.rest.call("PUT", "rules/more", rule)
+    assert refused.status == 503, refused.body
+    assert "apt-get install python3-bpfcc" in refused.json()["detail"]
+    assert site.daemon.rest.call("GET", "rules/more").status == 404
+    assert site.daemon.answers("/readyz")
+    assert site.daemon.rest.get("interfaces/lan1")["program_id"] == program
+    site.put("block", "203.0.113.0/24")
+    assert blocked(site)
 
 
 def test_without_memory_for_the_maps_the_start_names_the_setting(site: Site) -> None:
