@@ -36,11 +36,6 @@ class _Channel:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def publish(self, newest: bytes | Exception) -> None:
-        self.newest = newest
-        self.version += 1
-        self.wake()
-
     def is_due(self, now: float) -> bool:
         return self.viewers > 0 and now - self.asked >= self.interval - _EARLY * min(self.interval, EVERY)
 
@@ -77,6 +72,7 @@ class Hub:
         try:
             if channel.newest is None:
                 await self._work_out(channel, self._clock.monotonic() / SECOND, only_first=True)
+                channel.wake()
             seen = 0
             while not self._closed:
                 news = channel.news
@@ -105,14 +101,17 @@ class Hub:
             del self._channels[key]
 
     async def tick(self) -> None:
-        """Answer every question whose time has come."""
+        """Answer every question whose time has come. Viewers are told when all are answered: whoever follows several
+        is sent one piece."""
         now = self._clock.monotonic() / SECOND
-        for key, channel in list(self._channels.items()):
-            if channel.is_due(now):
-                await self._work_out(channel, now)
-                if isinstance(channel.newest, Exception):
-                    # Its viewers are told and go; whoever asks from now on asks afresh.
-                    self._channels.pop(key, None)
+        due = [(key, channel) for key, channel in self._channels.items() if channel.is_due(now)]
+        for key, channel in due:
+            await self._work_out(channel, now)
+            if isinstance(channel.newest, Exception):
+                # Its viewers are told and go; whoever asks from now on asks afresh.
+                self._channels.pop(key, None)
+        for _, channel in due:
+            channel.wake()
 
     async def _work_out(self, channel: _Channel, now: float, *, only_first: bool = False) -> None:
         async with channel.turn:
@@ -123,7 +122,7 @@ class Hub:
                 newest: bytes | Exception = await channel.answer()
             except Exception as error:  # noqa: BLE001 - theirs who ask this, and nobody else's
                 newest = error
-            channel.publish(newest)
+            channel.newest, channel.version = newest, channel.version + 1
 
     def close(self) -> None:
         """End every stream at once."""

@@ -53,18 +53,18 @@ class TalkerTable:
 
     `address`: (2, n) u64, the halves as they lie in memory; `tenure`: (n,) u4, 0 where a slot is empty, and as long as
     it is the same, the same talker counts on there; `counts`: the first four TALLY_COLUMNS, (n,) u64 each, 0 where
-    empty (four arrays, because the C library clears the memory of very large ones each time); `since`, `last_seen`:
-    (n,) u4, stamps of which `wall` makes wall clock ns. `shape`: (CPUs, buckets, slots of a bucket), whose product is
-    n; an address is in the same bucket on every CPU. The last `spilled` slots of a bucket take up what others in it
-    had counted: their counts grow by what packets added elsewhere. Tables with the same `seed` (other than 0) and as
-    many buckets have an address in the same one; those with the same `origin` (other than 0) are copies of one table.
+    empty (four arrays, because the C library clears the memory of very large ones each time); `times`: (n, 2) u4, since
+    when and when last seen, stamps of which `wall` makes wall clock ns. `shape`: (CPUs, buckets, slots of a bucket),
+    whose product is n; an address is in the same bucket on every CPU. The last `spilled` slots of a bucket take up what
+    others in it had counted: their counts grow by what packets added elsewhere. Tables with the same `seed` (other than
+    0) and as many buckets have an address in the same one; those with the same `origin` (other than 0) are copies of
+    one table.
     """
 
     address: npt.NDArray[np.uint64]
     tenure: npt.NDArray[np.uint32]
     counts: list[npt.NDArray[np.uint64]]
-    since: npt.NDArray[np.uint32]
-    last_seen: npt.NDArray[np.uint32]
+    times: npt.NDArray[np.uint32]
     wall: Wall
     shape: tuple[int, int, int]
     spilled: int = 0
@@ -78,8 +78,16 @@ class TalkerTable:
         """To be filled in."""
         size = math.prod(shape)
         counts = [np.empty(size, np.uint64) for _ in TALLY_COLUMNS[:4]]
-        tenure, since, last_seen = (np.empty(size, np.uint32) for _ in range(3))
-        return cls(np.empty((2, size), np.uint64), tenure, counts, since, last_seen, wall, shape, spilled, seed, origin)
+        tenure, times = np.empty(size, np.uint32), np.empty((size, 2), np.uint32)
+        return cls(np.empty((2, size), np.uint64), tenure, counts, times, wall, shape, spilled, seed, origin)
+
+    @property
+    def since(self) -> npt.NDArray[np.uint32]:
+        return self.times[:, 0]
+
+    @property
+    def last_seen(self) -> npt.NDArray[np.uint32]:
+        return self.times[:, 1]
 
     def rows(self, at: npt.NDArray[np.intp] | None = None) -> npt.NDArray[Any]:
         """Slots as records, dtype TALKER; all that are occupied unless said otherwise."""

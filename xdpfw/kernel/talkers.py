@@ -16,6 +16,8 @@ _CHUNK = 4096 * _SLOTS
 _TORN_RETRIES = 3
 _TURN = offset_of(SLOT, "epoch") // 4
 """The word of a slot that holds its epoch and, above that, its sequence number."""
+_TIMES = offset_of(SLOT, "since") // 8
+"""Of words of twice that size, the one that holds `since` and `last_seen`."""
 _EPOCH, _WRITTEN = np.uint32(0xFFFF), np.uint32(1 << 16)
 """Its epoch; whether an address is being written."""
 _COUNTED = {name: np.uint64((1 << bits) - 1) for name, bits in COUNT_BITS.items()}
@@ -43,10 +45,8 @@ def _copy(table: TalkerTable, live: View, at: slice, epoch: int) -> npt.NDArray[
     words = slots.view("u8").reshape(len(slots), -1)
     turns, tenure = slots.view("u4").reshape(len(slots), -1)[:, _TURN], table.tenure[at]
     tenure[...] = turns
-    for half, word in zip(table.address, words.T, strict=False):
-        half[at] = word
-    table.since[at] = slots["since"]
-    table.last_seen[at] = slots["last_seen"]
+    table.address[:, at] = words[:, :2].T
+    table.times.view("u8")[at, 0] = words[:, _TIMES]
     for column, name in zip(table.counts, TALLY_COLUMNS, strict=False):
         np.bitwise_and(slots[name], _COUNTED[name], out=column[at])
     torn = turns != tenure

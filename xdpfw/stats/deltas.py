@@ -44,7 +44,8 @@ class Deltas:
 
     def __init__(self, table: TalkerTable, sums: Sums, before: Earlier) -> None:
         self._table, self._sums, self._before = table, sums, before
-        self._changed = np.flatnonzero(table.tenure != before.tenure)
+        same = np.array_equal(table.tenure, before.tenure)  # mostly, and soon told
+        self._changed = np.empty(0, np.intp) if same else np.flatnonzero(table.tenure != before.tenure)
 
     def column(self, number: int, at: Indexes | slice = slice(None)) -> Counts:
         """What these slots counted; of a slice, whole buckets."""
