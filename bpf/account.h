@@ -34,25 +34,51 @@ static __always_inline void count_tally(const struct packet *packet, const struc
 }
 
 /* Where memory does not allow a shard for every CPU, some share one, and only then must additions be atomic. */
-static __always_inline void count_leaf(const struct packet *packet, const struct decision *decision, __u32 cpu)
+static __always_inline void count_hit(const struct control *sizes, __u64 hit, __u32 cpu)
 {
-	__u32 zero = 0, index;
-	struct control *sizes = control.lookup(&zero);
-	struct leaf_counter *counts;
+	__u32 index = cpu % sizes->leaf_shards * sizes->leaves + (__u32)hit;
+	struct leaf_counter *counts = leaf_counters.lookup(&index);
 
-	if (!sizes || !sizes->leaf_shards)
-		return;
-	index = cpu % sizes->leaf_shards * sizes->leaves + decision->leaf;
-	counts = leaf_counters.lookup(&index);
 	if (!counts)
 		return;
 	if (sizes->shared_shards) {
 		__sync_fetch_and_add(&counts->packets, 1);
-		__sync_fetch_and_add(&counts->bytes, packet->frame_length);
+		__sync_fetch_and_add(&counts->bytes, hit >> 32);
 	} else {
 		counts->packets++;
-		counts->bytes += packet->frame_length;
+		counts->bytes += hit >> 32;
 	}
+}
+
+/*
+ * With many prefixes no cache holds their counters. So packets note their leaf, and some are counted together: then the
+ * processor waits for all of these counters at once. Readers add what is noted (xdpfw/kernel/hits.py).
+ */
+static __always_inline void count_leaf(const struct packet *packet, const struct decision *decision, __u32 cpu)
+{
+	__u32 zero = 0, count;
+	struct control *sizes = control.lookup(&zero);
+	struct pending *noted = pending.lookup(&cpu);
+
+	if (!noted || !sizes || !sizes->leaf_shards)
+		return;
+	count = noted->count;
+	if (count >= PENDING_HITS)
+		count = 0;
+	noted->hit[count] = (__u64)packet->frame_length << 32 | decision->leaf;
+	barrier();
+	noted->count = ++count;
+	if (count < PENDING_HITS)
+		return;
+	noted->drained++;
+	barrier();
+#pragma nounroll
+	for (count = 0; count < PENDING_HITS; count++)
+		count_hit(sizes, noted->hit[count], cpu);
+	barrier();
+	noted->count = 0;
+	barrier();
+	noted->drained++;
 }
 
 static __always_inline void count_rule(const struct packet *packet, __u32 cause, __u32 cpu)

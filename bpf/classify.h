@@ -54,16 +54,27 @@ static __always_inline __u32 find_leaf(const union address *address)
 	return ask_tries(address);
 }
 
+static __always_inline __u32 membership_of(__u32 leaf_id, __u32 generation)
+{
+	__u32 block = leaf_id / BRIEF_LEAVES, index = block / BRIEF_BLOCKS, id;
+	struct brief *shared = brief.lookup(&index);
+	struct leaf *held;
+
+	if (!shared)
+		return 0;
+	id = shared->membership[generation & 1][block % BRIEF_BLOCKS];
+	if (id != BRIEF_ASK)
+		return id;
+	held = leaf.lookup(&leaf_id);
+	return held ? held->membership[generation & 1] : 0;
+}
+
 /* Entries run out here, by the clock, also when nobody cleans up behind them. */
 static __always_inline __u32 class_of_leaf(__u32 leaf_id, __u32 generation)
 {
-	struct leaf *held = leaf.lookup(&leaf_id);
+	__u32 id = membership_of(leaf_id, generation);
 	struct membership *member;
-	__u32 id;
 
-	if (!held)
-		return 0;
-	id = held->membership[generation & 1];
 	for (int step = 0; step < CHAIN_MAX; step++) {
 		member = membership.lookup(&id);
 		if (!member)

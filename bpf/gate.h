@@ -53,7 +53,7 @@ static __always_inline __u32 ask_flats4(__u32 host)
 	return leaves ? leaves[host >> 8 & 15] : 0;
 }
 
-/* What is longer than a /8. */
+/* What is longer than a /16. */
 static __always_inline __u32 ask_inside4(__u32 host)
 {
 	__u32 index = host >> 13, zero = 0, state, found;
@@ -78,11 +78,11 @@ static __always_inline __u32 ask_inside4(__u32 host)
 
 static __always_inline __u32 ask_tiers4(__be32 address)
 {
-	__u32 host = bpf_ntohl(address), index = host >> (16 + TOP4_LOG), top = host >> 24, found;
+	__u32 host = bpf_ntohl(address), index = host >> (16 + TOP4_LOG), top = host >> 16, found;
 	__u64 *tops = top4.lookup(&index);
 	struct root *root;
 
-	if (tops && *tops >> (host >> 16 & ((1 << TOP4_LOG) - 1)) & 1) {
+	if (tops && *tops >> (top & ((1 << TOP4_LOG) - 1)) & 1) {
 		found = ask_inside4(host);
 		if (found)
 			return found;

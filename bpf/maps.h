@@ -5,10 +5,9 @@
  * Declared here with one entry each: the loader creates the real ones (xdpfw/kernel/maps.py has sizes and flags) and
  * puts their descriptors into the compiled instructions. A test compares these records with xdpfw/kernel/layouts.py.
  *
- * Shared by all interfaces: control, hosts, tries, leaf, membership, policy, vector, value_vector, literals, row, limits
+ * Shared by all interfaces: control, hosts, tries, leaf, brief, membership, policy, vector, value_vector, literals, row, limits
  * and bans with what belongs to them, and the counters of leaves and rules. One of its own for each interface: config,
- * interface, tally, talkers and their tags
- * with their tags.
+ * interface, tally, talkers and their tags.
  */
 #pragma once
 
@@ -45,6 +44,19 @@ struct leaf {
 	__u32 membership[2];
 };
 _Static_assert(sizeof(struct leaf) == 8, "struct leaf");
+
+/*
+ * By generation, the membership that all leaves of a block have in common, which are BRIEF_LEAVES one after the other. Many
+ * prefixes that came together mostly have one, and this stays in the nearest caches, while `leaf` does not.
+ */
+#define BRIEF_LEAVES 64
+#define BRIEF_BLOCKS 4
+#define BRIEF_ASK 0xff /* they differ, or its number is larger: leaf knows it */
+
+struct brief {
+	__u8 membership[2][BRIEF_BLOCKS];
+};
+_Static_assert(sizeof(struct brief) == 8, "struct brief");
 
 /* Valid until `deadline` (jiffies; 0 is for ever), after which membership `next` holds instead. */
 struct membership {
@@ -250,6 +262,19 @@ struct leaf_counter {
 };
 _Static_assert(sizeof(struct leaf_counter) == 16, "struct leaf_counter");
 
+/*
+ * Packets of each CPU that their leaves' counters do not count yet: a leaf in the low half, the frame's length above it.
+ * `drained` is odd while they are added, and another one afterwards.
+ */
+#define PENDING_HITS 31
+
+struct pending {
+	__u32 drained;
+	__u32 count;
+	__u64 hit[PENDING_HITS];
+};
+_Static_assert(sizeof(struct pending) == 256, "struct pending");
+
 struct config {
 	__u32 epoch;   /* talkers of another epoch are as good as absent; never 0 */
 	__u32 buckets; /* of the talker table on each CPU; a power of two */
@@ -320,6 +345,7 @@ BPF_TABLE("hash", union address, __u32, hosts6, 1);
 BPF_F_TABLE("lpm_trie", struct trie4_key, __u32, trie4, 1, BPF_F_NO_PREALLOC);
 BPF_F_TABLE("lpm_trie", struct trie6_key, __u32, trie6, 1, BPF_F_NO_PREALLOC);
 BPF_TABLE("array", __u32, struct leaf, leaf, 1);
+BPF_TABLE("array", __u32, struct brief, brief, 1);
 BPF_TABLE("array", __u32, struct membership, membership, 1);
 BPF_TABLE("array", __u32, struct vector, vector, 1);
 BPF_TABLE("array", __u32, struct value_line, value_vector, 1);
@@ -338,6 +364,7 @@ BPF_TABLE("array", __u32, struct gate_line, ban_gate, 1);
 BPF_TABLE("array", __u32, struct interface, interface, 1);
 BPF_TABLE("array", __u32, struct policy, policy, 1);
 BPF_TABLE("array", __u32, struct leaf_counter, leaf_counters, 1);
+BPF_TABLE("array", __u32, struct pending, pending, 1);
 BPF_TABLE("array", __u32, struct config, config, 1);
 BPF_TABLE("array", __u32, struct tally, tally, 1);
 BPF_TABLE("array", __u32, struct talker_bucket, talkers, 1);

@@ -6,7 +6,7 @@
  * A prefix is held at the next of a few fixed lengths, its level, as that many prefixes as it takes, and never over a
  * more specific one of the same level (controlled prefix expansion, Srinivasan and Varghese 1999):
  *
- *   IPv4   root4 /8 · flats4 /24 · buckets4 /28 and /32
+ *   IPv4   root4 /16 · flats4 /24 · buckets4 /28 and /32
  *   IPv6   root6 /16 · buckets6 /28, /32, /36 and so on up to /64, and /128 · trie6 from /65 to /124
  *
  * The gates say which levels are worth asking: top4 has a bit for every /16 and gate4 2 for every /24, gate6 counts what is held at each level
@@ -18,7 +18,7 @@
 #include "maps.h"
 
 enum gate4_state {
-	GATE_NOTHING = 0, /* nothing longer than a /8 */
+	GATE_NOTHING = 0, /* nothing longer than a /16 */
 	GATE_FLAT = 1,    /* the whole /24 is one leaf */
 	GATE_HOSTS = 2,   /* ask for the /32, then as GATE_FLAT */
 	GATE_DEEP = 3,    /* ask for the /32, the /28, then as GATE_FLAT */
@@ -70,7 +70,7 @@ struct line6 {
 _Static_assert(sizeof(struct line6) == 64, "struct line6");
 
 struct root {
-	__u32 leaf;   /* of the longest prefix of at most /8 (IPv4) or /16 (IPv6) */
+	__u32 leaf;   /* of the longest prefix of at most /16 */
 	__u32 longer; /* how many longer ones lie inside (IPv6) */
 };
 _Static_assert(sizeof(struct root) == 8, "struct root");

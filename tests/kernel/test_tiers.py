@@ -175,7 +175,7 @@ def test_a_change_that_finds_no_memory_for_a_page_is_undone(
     walk.insert(4, [ipaddress.ip_network(text) for text in ("10.0.0.0/24", "10.0.1.5")])
     monkeypatch.setattr("xdpfw.kernel.pages.Pages.add", refuse)
     with pytest.raises(MapFull):
-        walk.insert(4, [ipaddress.ip_network(text) for text in ("10.0.9.0/24", "10.0.9.9", "11.0.0.0/16", "12.0.0.1")])
+        walk.insert(4, [ipaddress.ip_network(text) for text in ("10.0.9.0/24", "10.0.9.9", "11.0.0.0/17", "12.0.0.1")])
     addresses = packed(["10.0.0.1", "10.0.1.5", "10.0.1.6", "10.0.9.1", "10.0.9.9", "11.0.0.1", "12.0.0.1"])
     assert (finders.compare(addresses) != 0).tolist() == [True, True, False, False, False, False, False]
 
@@ -205,7 +205,7 @@ def wanted_state(held: dict[Network, int], cell: int) -> int:
         return 3
     if within:
         return 2
-    flat = any(8 < network.prefixlen <= 24 and around.subnet_of(network) for network in held)  # type: ignore[arg-type]
+    flat = any(16 < network.prefixlen <= 24 and around.subnet_of(network) for network in held)  # type: ignore[arg-type]
     return int(flat)
 
 

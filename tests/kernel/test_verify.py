@@ -87,6 +87,10 @@ def change_leaf(loaded: Loaded) -> None:
         leaves["membership"][1:3] = 0
 
 
+def change_brief(loaded: Loaded) -> None:
+    real(loaded).tables.maps["brief"].view["membership"][0] = 0
+
+
 def change_membership(loaded: Loaded) -> None:
     real(loaded).tables.maps["membership"].view["class"][1:] = 0
 
@@ -145,6 +149,7 @@ TAMPERS: list[tuple[Callable[[Loaded], None], str, str]] = [
     (add_host, "hosts6", "2001:db8:5::9/128 is there and should not be"),
     (add_prefix, "trie4", "192.0.2.0/24 is there and should not be"),
     (change_leaf, "leaf", "is in other sets than it should be"),
+    (change_brief, "brief", "leaves 0 to 63 are said to have in common what they have not"),
     (change_membership, "membership", "is not the one that it stands for"),
     (default_drop, "policy", "default_drop is 1 and should be 0"),
     (change_action, "row", "rule block: action is 0 and should be 1"),
@@ -154,7 +159,7 @@ TAMPERS: list[tuple[Callable[[Loaded], None], str, str]] = [
     (wipe_pages("flats4"), "flats4", "203.0.113.0/24 holds nothing, and should hold the leaf of 203.0.113.0/24"),
     (wipe_pages("buckets4"), "buckets4", "203.0.113.7/32 holds nothing, and should hold the leaf of 203.0.113.7/32"),
     (wipe_pages("buckets6"), "buckets6", "2001:db8:1::/48 holds nothing"),
-    (close_gate("root4"), "root4", "10.0.0.0/8 holds nothing, and should hold the leaf of 10.0.0.0/8"),
+    (close_gate("root4"), "root4", "10.0.0.0/16 holds nothing, and should hold the leaf of 10.0.0.0/8"),
     (close_gate("top4"), "top4", "198.51.0.0/16 leads past what is in it"),
     (close_gate("gate4"), "gate4", "198.51.100.0/24 leads past what is in it"),
     (close_gate("gate6"), "gate6", "leads past prefixes of /"),

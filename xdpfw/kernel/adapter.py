@@ -352,7 +352,7 @@ class RealKernel:
         return self.applier.rules.counts()
 
     def read_leaves(self, leaves: Ids) -> npt.NDArray[np.uint64]:
-        return self.tables.counts_of(leaves)
+        return self.tables.hits.read(leaves)
 
     def _counting(self, name: str) -> Instance:
         if instance := self._instances.get(name):

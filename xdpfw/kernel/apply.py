@@ -137,7 +137,7 @@ class Applier:
             case Grace():
                 self.grace()
             case ClearLeaves(ids):
-                self._tables.clear_counts(ids)
+                self._tables.hits.clear(ids)
             case ClearRules(slots):
                 self._interfaces.forget_slots(slots)
                 self.rules.clear(slots)

@@ -14,6 +14,8 @@ import numpy as np
 from xdpfw.policy.match import LINE, WORDS
 
 LEAF = np.dtype([("membership", "u4", 2)])
+BRIEF_LEAVES, BRIEF_BLOCKS, BRIEF_ASK = 64, 4, 0xFF
+BRIEF = np.dtype([("membership", "u1", (2, BRIEF_BLOCKS))])
 HOST_LEAF = np.dtype("u4")
 HOST4_KEY = np.dtype([("address", "u1", 4)])
 HOST6_KEY = np.dtype([("address", "u1", 16)])
@@ -99,6 +101,8 @@ GATE_LINE = np.dtype([("maybe", "u1", GATE_LINE_BYTES)])
 
 POLICY = np.dtype([("default_drop", "u4"), ("monitor", "u4"), ("ethertypes", "u2", 8)])
 LEAF_COUNTER = np.dtype([("packets", "u8"), ("bytes", "u8")])
+PENDING_HITS = 31
+PENDING = np.dtype([("drained", "u4"), ("count", "u4"), ("hit", "u8", PENDING_HITS)])
 CONFIG = np.dtype(
     [
         ("epoch", "u4"),
@@ -282,6 +286,7 @@ RECORDS = int.from_bytes(
 C_STRUCTS = {
     "struct control": CONTROL,
     "struct leaf": LEAF,
+    "struct brief": BRIEF,
     "struct membership": MEMBERSHIP,
     "struct policy": POLICY,
     "struct vector": VECTOR,
@@ -303,6 +308,7 @@ C_STRUCTS = {
     "struct ban_control": BAN_CONTROL,
     "struct gate_line": GATE_LINE,
     "struct leaf_counter": LEAF_COUNTER,
+    "struct pending": PENDING,
     "struct config": CONFIG,
     "struct tally": TALLY,
     "struct talker": SLOT,

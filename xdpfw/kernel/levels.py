@@ -27,6 +27,9 @@ none."""
 Held = tuple[Addresses, Index, Ids]
 """Places, the level of each, and what is held there."""
 
+ROOT = 16
+"""What no prefix of the roots' level is longer than."""
+
 ALL_24S = 1 << 24
 AT_ONCE = 1 << 17
 """Places that are worked on at a time."""
@@ -59,11 +62,11 @@ class Level(Protocol):
 
 
 class Roots:
-    """What covers all of a /8 (IPv4) or /16 (IPv6)."""
+    """What covers all of a /16."""
 
-    def __init__(self, family: Family, roots: Map, level: int) -> None:
-        self._family, self._roots, self._level = family, roots, level
-        self._shift = np.uint64(min(HOST_LENGTH[family], 64) - level)
+    def __init__(self, family: Family, roots: Map) -> None:
+        self._family, self._roots = family, roots
+        self._shift = np.uint64(min(HOST_LENGTH[family], 64) - ROOT)
         self.table = roots.spec.name
 
     def get(self, at: Addresses) -> tuple[Ids, Flags]:
@@ -72,13 +75,13 @@ class Roots:
     def held(self) -> Iterator[Held]:
         roots = np.flatnonzero(self._roots.view["leaf"])
         at = roots.astype(np.uint64) << self._shift, np.zeros(len(roots), np.uint64)
-        yield at, np.full(len(roots), self._level), self._roots.view["leaf"][roots]
+        yield at, np.full(len(roots), ROOT), self._roots.view["leaf"][roots]
 
     def prepare(self, at: Addresses, lengths: States) -> None:
         """There is room for all."""
 
     def update(self, at: Addresses, length: int, choose: Choose, *, again: bool = False) -> None:
-        for places, of in expanded(self._family, at, length, self._level):
+        for places, of in expanded(self._family, at, length, ROOT):
             roots = places[0] >> self._shift
             self._roots.view["leaf"][roots] = choose(self._roots.view["leaf"][roots], of)
 

@@ -99,6 +99,10 @@ def leaf_ids(limits: Limits) -> int:
     return limits.leaves + 1
 
 
+def brief_records(leaves: int) -> int:
+    return -(-leaves // (layouts.BRIEF_LEAVES * layouts.BRIEF_BLOCKS))
+
+
 def talker_buckets(limits: Limits, cpus: int) -> int:
     """Buckets on each CPU: a power of two within the limit and the budget."""
     size = layouts.BUCKET.itemsize + layouts.TALKER_TAGS.itemsize
@@ -125,6 +129,7 @@ def shared_specs(limits: Limits, cpus: int) -> list[MapSpec]:
         MapSpec("trie4", LPM_TRIE, layouts.TRIE4_KEY, layouts.HOST_LEAF, limits.leaves, "leaves"),
         MapSpec("trie6", LPM_TRIE, layouts.TRIE6_KEY, layouts.HOST_LEAF, limits.leaves, "leaves"),
         MapSpec("leaf", ARRAY, INDEX, layouts.LEAF, leaves, "leaves"),
+        MapSpec("brief", ARRAY, INDEX, layouts.BRIEF, brief_records(leaves), "leaves"),
         MapSpec("membership", ARRAY, INDEX, layouts.MEMBERSHIP, limits.memberships + 1, "memberships"),
         MapSpec("policy", ARRAY, INDEX, layouts.POLICY, 2),
         MapSpec("vector", ARRAY, INDEX, layouts.VECTOR, 2 * limits.vectors, "vectors"),
@@ -146,8 +151,9 @@ def shared_specs(limits: Limits, cpus: int) -> list[MapSpec]:
         MapSpec("ban_place", ARRAY, INDEX, layouts.BAN_PLACE, 2 * MAX_SLOTS),
         MapSpec("ban_gate", ARRAY, INDEX, layouts.GATE_LINE, layouts.GATE_LINES),
         MapSpec("leaf_counters", ARRAY, INDEX, layouts.LEAF_COUNTER, leaf_shards(limits, cpus) * leaves, "leaves"),
+        MapSpec("pending", ARRAY, INDEX, layouts.PENDING, cpus),
         MapSpec("seeds", ARRAY, INDEX, layouts.SEEDS, 1),
-        MapSpec("root4", ARRAY, INDEX, layouts.ROOT, 1 << 8),
+        MapSpec("root4", ARRAY, INDEX, layouts.ROOT, 1 << 16),
         MapSpec("root6", ARRAY, INDEX, layouts.ROOT, 1 << 16),
         MapSpec("top4", ARRAY, INDEX, layouts.CELLS, 1 << 10),
         MapSpec("gate4", ARRAY, INDEX, layouts.CELLS, 1 << 19),

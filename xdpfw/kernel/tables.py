@@ -6,7 +6,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from xdpfw.kernel import layouts, libbpf
 from xdpfw.kernel.bpffs import remove_tree
+from xdpfw.kernel.brief import Brief
+from xdpfw.kernel.hits import Hits
 from xdpfw.kernel.keys import directory_rows, keys_of_rows
 from xdpfw.kernel.maps import Map, MapSpec, View, directory_spec, leaf_ids, leaf_shards, limiter_sets, shared_specs
 from xdpfw.kernel.paged import PagedArray
@@ -46,6 +48,8 @@ class Tables:
         self.maps = dict(maps)
         self.directory = PagedArray(directory_spec(limits), path / "directory")
         self.ids = leaf_ids(limits)
+        self.brief = Brief(self.maps["brief"], self.maps["leaf"])
+        self.hits = Hits(self.maps["leaf_counters"], self.maps["pending"], self.ids)
 
     @classmethod
     def create(cls, path: Path, limits: Limits, cpus: int) -> Tables:
@@ -143,27 +147,12 @@ class Tables:
 
     def write_leaves(self, generation: int, leaves: Ids, memberships: Ids) -> None:
         self.maps["leaf"].write_column(leaves, "membership", generation, memberships)
+        self.brief.refresh(generation, leaves)
 
     def memberships_of(self, leaves: Ids) -> Ids:
         """In the generation in force."""
         records = self.maps["leaf"].read(leaves)
         return np.ascontiguousarray(records["membership"][:, self.generation])
-
-    def counts_of(self, leaves: Ids) -> npt.NDArray[np.uint64]:
-        """(n, 2): packets and bytes, summed over the shards."""
-        summed = np.zeros((len(leaves), 2), np.uint64)
-        for at in self._in_shards(leaves):
-            summed += self.maps["leaf_counters"].read(at).view("u8").reshape(-1, 2)
-        return summed
-
-    def clear_counts(self, leaves: Ids) -> None:
-        for at in self._in_shards(leaves):
-            self.maps["leaf_counters"].write(at, np.zeros(len(at), layouts.LEAF_COUNTER))
-
-    def preload_counts(self, leaves: Ids, counts: npt.NDArray[np.uint64]) -> None:
-        """Counts to go on from, for leaves that no packet counts at yet. `counts`: (n, 2)"""
-        records = np.ascontiguousarray(counts, np.uint64).view(layouts.LEAF_COUNTER).reshape(-1)
-        self.maps["leaf_counters"].write(leaves, records)
 
     def preload_rule_counts(self, counts: npt.NDArray[np.uint64]) -> None:
         """Counts of rules to go on from. `counts`: (slots, 2)"""
@@ -172,14 +161,9 @@ class Tables:
 
     def clear_free_counts(self) -> None:
         """Of all leaves that are not in the directory; no packet may be at one of them any more."""
-        with self.directory.mapped() as directory, self.maps["leaf_counters"].mapped() as counters:
+        with self.directory.mapped() as directory:
             free = directory["state"] == layouts.FREE
-            for shard in counters.reshape(-1, self.ids):
-                shard[free & (shard["packets"] != 0)] = 0
-
-    def _in_shards(self, leaves: Ids) -> Iterator[npt.NDArray[np.int64]]:
-        for shard in range(self.maps["leaf_counters"].spec.entries // self.ids):
-            yield shard * self.ids + leaves.astype(np.int64)
+        self.hits.clear_all(free)
 
     # what is in them
 

@@ -12,6 +12,7 @@ import numpy as np
 from xdpfw.kernel import layouts, libbpf
 from xdpfw.kernel.ban_maps import BanMaps
 from xdpfw.kernel.bpffs import Pins
+from xdpfw.kernel.hits import Hits
 from xdpfw.kernel.keys import as_bytes
 from xdpfw.kernel.maps import ARRAY, INDEX, Map, MapSpec, View, directory_spec, shared_specs
 from xdpfw.kernel.paged import PagedArray
@@ -106,7 +107,9 @@ class _Counted:
         specs = {spec.name: spec for spec in shared_specs(Limits(), 1)}
         self._maps: dict[str, Map] = {}
         self.readable = True
-        for name in ("meta", "leaf", "leaf_counters", "rule_counters", "bans"):
+        names = ["meta", "leaf", "leaf_counters", "rule_counters", "bans"]
+        names += ["pending"] if (path / "pending").exists() else []
+        for name in names:
             fd = libbpf.get(path / name)
             value_size, entries = libbpf.map_info(fd)
             self._maps[name] = Map(replace(specs[name], entries=entries), fd)
@@ -118,9 +121,9 @@ class _Counted:
             self.readable = bool(meta["ready"] and meta["records"] == layouts.RECORDS)
 
     def copy_to(self, tables: Tables) -> None:
-        with self._directory.mapped() as directory, self._maps["leaf_counters"].mapped() as live:
+        with self._directory.mapped() as directory:
+            hits = Hits(self._maps["leaf_counters"], self._maps.get("pending"), len(directory))
             then = list_directory(directory, (layouts.LIVE, layouts.DELETING))
-            counters = live.view("u8").reshape(-1, len(directory), 2)
             now = tables.listed(layouts.LIVE)
             for family in FAMILIES:
                 old_keys, old_leaves = then[family]
@@ -128,7 +131,7 @@ class _Counted:
                 _, at_old, at_new = np.intersect1d(
                     _fixed(as_bytes(family, old_keys)), _fixed(as_bytes(family, keys)), True, True
                 )
-                tables.preload_counts(leaves[at_new], counters[:, old_leaves[at_old]].sum(0, dtype=np.uint64))
+                tables.hits.preload(leaves[at_new], hits.read(old_leaves[at_old]))
 
         with self._maps["rule_counters"].mapped() as live:
             tables.preload_rule_counts(live.view("u8").reshape(-1, MAX_SLOTS, 2).sum(0, dtype=np.uint64))

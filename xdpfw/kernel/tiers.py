@@ -25,6 +25,7 @@ from xdpfw.kernel.buckets import Buckets
 from xdpfw.kernel.gates import Addresses, Gate4, Gate6
 from xdpfw.kernel.keys import as_bytes, trie_keys
 from xdpfw.kernel.levels import (
+    ROOT,
     Choose,
     Flats,
     Held,
@@ -186,7 +187,7 @@ def tiers_of(maps: Mapping[str, Map], home: Path, leaves: int, covers: Covers) -
     buckets4, buckets6 = (
         Buckets(pages["buckets4"], Line4(), seeds), Buckets(pages["buckets6"], Line6(), seeds)
     )  # fmt: skip
-    roots4, roots6 = Roots(4, maps["root4"], 8), Roots(6, maps["root6"], 16)
+    roots4, roots6 = Roots(4, maps["root4"]), Roots(6, maps["root6"])
     gate4, gate6 = (
         Gate4(maps["gate4"], maps["top4"]),
         Gate6(maps["gate6"], roots6.count_longer, np.uint64(seeds["odd"])),
@@ -194,13 +195,13 @@ def tiers_of(maps: Mapping[str, Map], home: Path, leaves: int, covers: Covers) -
     flats = Flats(pages["flats4"], gate4)
     narrowing = Narrowing4(buckets4, gate4, flats)
     steps4 = [
-        Step(-1, 8, roots4),
-        Step(8, 24, flats),
+        Step(-1, ROOT, roots4),
+        Step(ROOT, 24, flats),
         *(Step(level - 4, level, Inside4(buckets4, level, gate4, narrowing)) for level in (28, 32)),
     ]
     steps6 = [
-        Step(-1, 16, roots6),
-        Step(16, 28, Inside6(buckets6, 28, gate6)),
+        Step(-1, ROOT, roots6),
+        Step(ROOT, 28, Inside6(buckets6, 28, gate6)),
         *(Step(level - 4, level, Inside6(buckets6, level, gate6)) for level in range(32, 65, 4)),
         Step(64, 124, InTrie6(gate6)),
         Step(124, 128, Inside6(buckets6, 128, gate6)),

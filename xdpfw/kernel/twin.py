@@ -25,7 +25,7 @@ _PACKET = layouts.TRACE.fields["packet"][1]  # type: ignore[index]
 SOURCE = slice(_PACKET, _PACKET + 16)
 VERSION = _PACKET + layouts.PACKET.fields["version"][1]  # type: ignore[index]
 HIDDEN = ("source", "destination", "fragment", "cursor", "reserved")
-COUNTERS = ("leaf_counters", "rule_counters")
+COUNTERS = ("leaf_counters", "pending", "rule_counters")
 _SMALL = Limits(leaves=1, talkers=4)
 
 

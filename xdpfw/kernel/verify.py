@@ -86,6 +86,7 @@ class Verifier:
         yield from self._leaves(expected)
 
     def _large(self, expected: Expected) -> Iterator[Finding]:
+        yield from self._tables.brief.findings()
         for family in FAMILIES:
             universe = Universe.of(family, *expected.leaves(family))
             yield from verify_prefixes.findings(self._tables, self._applier.put_right, universe)
