@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import answers, control, leftovers, live, log, memory, packets, plots, talkers
+from benchmarks import answers, control, floor, leftovers, live, log, memory, packets, plots, talkers
 from benchmarks.figures import Figure
 from benchmarks.service import Bench
 
@@ -27,6 +27,7 @@ def parts(count: int, repeat: int) -> dict[str, Part]:
     return {
         "packets": lambda: packets.measure(repeat),
         "live": lambda: live.measure(repeat),
+        "floor": lambda: floor.measure(repeat),
         "talkers": lambda: talkers.measure(repeat),
         **service.all(),
         "control": lambda: control.operations(repeat, count),
