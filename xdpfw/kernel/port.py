@@ -140,11 +140,9 @@ class Directory:
 class Started:
     """Outcome of `start`. When nothing could be adopted, `directory` is empty and `generation` 0.
 
-    Leaf ids outside the directory are free: no packet can reach them, and their counters are zero.
-    `memberships` and `classes`: ids that the generation in force refers to, not to be overwritten before a
-    flip.
-    `reason`: for people, why pinned state was not adopted ("" when it was or when there was none).
-    `features`: what the programs that run can do, and what is in force may rely on.
+    Leaf ids outside the directory are free: no packet can reach them, and their counters are zero. `memberships` and
+    `classes`: ids that the generation in force refers to, not to be overwritten before a flip. `reason`: for people, why
+    pinned state was not adopted ("" when it was or when there was none). `features`: what the programs that run can do.
     """
 
     adopted: bool
