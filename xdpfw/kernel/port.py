@@ -141,9 +141,8 @@ class Started:
     """Outcome of `start`. When nothing could be adopted, `directory` is empty and `generation` 0.
 
     Leaf ids outside the directory are free: no packet can reach them, and their counters are zero. `memberships` and
-    `classes`: ids that the generation in force refers to, not to be overwritten before a flip. `reason`: for people, why
-    pinned state was not adopted ("" when it was or when there was none). `features`: what the programs that run can do.
-    """
+    `classes`: ids that the generation in force refers to, not to be overwritten before a flip. `reason`: why pinned
+    state was not adopted ("": it was, or there was none). `features`: what the programs that run can do."""
 
     adopted: bool
     revision: int
