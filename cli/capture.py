@@ -26,7 +26,9 @@ class Files:
         self._file: BinaryIO | None = sys.stdout.buffer if name == "-" else None
         self._written = self._number = 0
         self._kept: deque[Path] = deque()
-        self.packets = 0
+        self._before: deque[int] = deque()
+        self.packets = self.gone = 0
+        """That came; of these, those in files that are not kept."""
 
     @property
     def names(self) -> list[str]:
@@ -55,7 +57,6 @@ class Files:
     def _block(self, kind: int, block: bytes) -> None:
         if kind in (_SECTION, _INTERFACE):
             self._described += block
-        self.packets += kind == _ENHANCED
         if self._file is None or (self._size and self._written >= self._size and kind == _ENHANCED):
             self._begin()
             if kind in (_SECTION, _INTERFACE):
@@ -63,6 +64,7 @@ class Files:
         assert self._file is not None
         self._file.write(block)
         self._file.flush()
+        self.packets += kind == _ENHANCED
         self._written += len(block)
 
     def _begin(self) -> None:
@@ -77,7 +79,10 @@ class Files:
         except OSError as error:
             raise Failure(FAILED, f"{path}: {error.strerror}") from None
         self._kept.append(path)
+        self._before.append(self.packets)
         self._file.write(self._described)
         self._written = len(self._described)
         while self._count and len(self._kept) > self._count:
             self._kept.popleft().unlink(missing_ok=True)
+            self._before.popleft()
+            self.gone = self._before[0]

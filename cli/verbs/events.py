@@ -111,7 +111,10 @@ def _show(session: Session, query: Query) -> int:
     if session.json and not args.follow:
         session.document({"items": shown, "next": None, "total": len(shown)})
     elif not count and not args.follow:
-        session.warn("no event came; is an interface attached, and is there traffic? `xdpfw status` tells")
+        if any(value is not None for name, value in query.items() if name != "repeat"):
+            session.warn("nothing that fits went by in that time; --for waits longer, --follow until Ctrl-C")
+        else:
+            session.warn("no event came; is an interface attached, and is there traffic? `xdpfw status` tells")
     return DONE
 
 
@@ -180,5 +183,6 @@ def _capture(session: Session, query: Query) -> int:
             if files.full:
                 break
     plural = "" if files.packets == 1 else "s"
-    session.messages.line(f"{files.packets} packet{plural} in {', '.join(files.names) or 'no file'}")
+    kept = f", {files.packets - files.gone} of them" if files.gone else ""
+    session.messages.line(f"{files.packets} packet{plural}{kept} in {', '.join(files.names) or 'no file'}")
     return DONE

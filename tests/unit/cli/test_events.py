@@ -55,6 +55,12 @@ def test_fields_and_json(call: Call, daemon: Canned) -> None:
     assert [json.loads(text) for text in lines] == [{"rule": "block"}, {"rule": None}]
 
 
+def test_nothing_came_for_one_of_two_reasons(call: Call, daemon: Canned) -> None:
+    daemon.tells["GET", "/events"] = told()
+    assert "is an interface attached" in call("events", "--repeat")[2]
+    assert "nothing that fits" in call("events", "--port", "53")[2]
+
+
 def test_a_limit_ends_it(call: Call, daemon: Canned) -> None:
     daemon.tells["GET", "/events"] = told(*[event()] * 9)
     assert len(call("events", "--limit", "2")[1].splitlines()) == 2
@@ -87,6 +93,8 @@ def test_files_begin_anew_at_a_size_each_a_capture_of_its_own(tmp_path: Path) ->
         for at in range(0, len(stream), 7):
             files.write(stream[at : at + 7])
     assert files.packets == 40
+    left = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert 40 - files.gone == left.count(b"rule block") > 0
     kept = sorted(tmp_path.iterdir(), key=lambda path: int(path.suffixes[0][1:]))
     assert [str(path) for path in kept] == files.names and len(kept) == 2
     assert all(path.read_bytes().startswith(writer.begin()) for path in kept)
