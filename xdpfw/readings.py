@@ -14,7 +14,7 @@ import numpy.typing as npt
 from xdpfw.clock import SECOND, Clock
 from xdpfw.kernel.port import Kernel, TalkerTable
 from xdpfw.model.errors import NotFound
-from xdpfw.stats.deltas import Counts, Earlier, Sums
+from xdpfw.stats.deltas import Counts, Earlier, sums_of
 from xdpfw.stats.history import History
 
 WINDOW = 2 * SECOND
@@ -45,24 +45,24 @@ class Totals:
 @dataclass(frozen=True, slots=True)
 class Reading(Totals):
     """And at its talkers, which found `tenure` and `counts` in `slots` of their table; None: in all of them. `sums`:
-    of all slots (stats/deltas.py). Of an earlier look only what rates need is kept, and no `table`."""
+    of all slots. Of an earlier look only what rates need is kept, and no `table`."""
 
     table: TalkerTable | None
     tenure: npt.NDArray[np.uint32]
     counts: list[Counts]
-    sums: Sums
+    sums: Counts
     slots: npt.NDArray[np.intp] | None = None
 
     @classmethod
     def of(cls, time: int, tally: Tally, table: TalkerTable) -> Reading:
-        return cls(time, tally, table, table.tenure, table.counts, Sums.of(table))
+        return cls(time, tally, table, table.tenure, table.counts, sums_of(table.counts))
 
     def kept(self) -> Reading:
         if self.table is None:
             return self
-        at = np.flatnonzero(self.tenure)
-        if len(at) * SPARSE > len(self.tenure):
+        if np.count_nonzero(self.tenure) * SPARSE > len(self.tenure):
             return replace(self, table=None)
+        at = np.flatnonzero(self.tenure)
         counts = [column[at] for column in self.counts]
         return replace(self, table=None, tenure=self.tenure[at], counts=counts, slots=at)
 

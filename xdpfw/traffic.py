@@ -177,7 +177,7 @@ class Traffic:
             totals += _less(now_totals, np.array(epoch.totals if epoch else (0, 0, 0, 0), np.uint64))
             tables.append(reading.table)
             deltas.append(Deltas(reading.table, reading.sums, (before or reading).whole(len(reading.tenure))))
-            tracked += reading.sums.all
+            tracked += reading.sums
             if before:
                 total_deltas += _less(now_totals, before.tally.sum(axis=0)[:4])
                 spans.append((reading.time - before.time) / SECOND)

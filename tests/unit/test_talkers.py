@@ -17,7 +17,7 @@ from xdpfw.kernel.port import TalkerTable
 from xdpfw.model.prefix import Address, Prefix
 from xdpfw.stats import ranking
 from xdpfw.stats import talkers as stats
-from xdpfw.stats.deltas import Deltas, Earlier, Sums
+from xdpfw.stats.deltas import Deltas, Earlier, sums_of
 from xdpfw.stats.grouping import Marks
 
 ADDRESSES = ["192.0.2.1", "192.0.2.2", "198.51.100.7", "0.0.0.0", "2001:db8::", "2001:db8::1", "fd00::ff00", "::"]
@@ -54,7 +54,7 @@ def table_of(parts: list[list[Slot]], holes: int = 0) -> TalkerTable:
 
 
 def earlier(table: TalkerTable) -> Earlier:
-    return Earlier(table.tenure, table.counts, Sums.of(table))
+    return Earlier(table.tenure, table.counts, sums_of(table.counts))
 
 
 def a_third(table: TalkerTable) -> Deltas:
@@ -63,7 +63,7 @@ def a_third(table: TalkerTable) -> Deltas:
 
 
 def since(table: TalkerTable, before: TalkerTable) -> Deltas:
-    return Deltas(table, Sums.of(table), earlier(before))
+    return Deltas(table, sums_of(table.counts), earlier(before))
 
 
 def no_deltas(table: TalkerTable) -> Deltas:
@@ -72,7 +72,7 @@ def no_deltas(table: TalkerTable) -> Deltas:
 
 def columns(deltas: Deltas) -> list[list[int]]:
     """By slot; the sums are those of all slots."""
-    found = np.stack([deltas.column(number) for number in range(4)], 1)
+    found = np.stack([deltas.column([number], slice(None)) for number in range(4)], 1)
     assert deltas.sums().tolist() == found.sum(axis=0).tolist()
     return found.tolist()
 

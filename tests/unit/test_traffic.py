@@ -186,4 +186,4 @@ def test_an_earlier_reading_counts_the_same_however_it_is_kept(occupied):
     assert len(kept.tenure) == (occupied if occupied < 250 else 1000)
     before = kept.whole(1000)
     assert (before.tenure == table.tenure).all() and np.array_equal(before.counts, table.counts)
-    assert before.sums.all.tolist() == [column.sum() for column in table.counts]
+    assert before.sums.tolist() == [column.sum() for column in table.counts]

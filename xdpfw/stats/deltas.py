@@ -17,39 +17,26 @@ Indexes = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
-class Sums:
-    """(4,) each, of all slots of a table, and of those that take up what others counted."""
-
-    all: Counts
-    spilled: Counts
-
-    @classmethod
-    def of(cls, table: TalkerTable) -> Sums:
-        first = table.shape[-1] - table.spilled
-        spilled = [column.reshape(table.shape)[:, :, first:].sum() for column in table.counts]
-        return cls(np.array([column.sum() for column in table.counts], np.uint64), np.array(spilled, np.uint64))
-
-
-@dataclass(frozen=True, slots=True)
 class Earlier:
-    """What an earlier reading of a table found in its slots."""
+    """What an earlier reading of a table found in its slots; `sums`: (4,) of all of them."""
 
     tenure: npt.NDArray[np.uint32]
     counts: Columns
-    sums: Sums
+    sums: Counts
 
 
 class Deltas:
     """A slot that was given to another talker since starts at 0. What spilled counted before, elsewhere."""
 
-    def __init__(self, table: TalkerTable, sums: Sums, before: Earlier) -> None:
+    def __init__(self, table: TalkerTable, sums: Counts, before: Earlier) -> None:
+        """`sums`: of the table, like those of the earlier reading."""
         self._table, self._sums, self._before = table, sums, before
         same = np.array_equal(table.tenure, before.tenure)  # mostly, and soon told
         self._changed = np.empty(0, np.intp) if same else np.flatnonzero(table.tenure != before.tenure)
 
-    def column(self, number: int, at: Indexes | slice = slice(None)) -> Counts:
-        """What these slots counted; of a slice, whole buckets."""
-        now, before = self._table.counts[number][at], self._before.counts[number][at]
+    def column(self, numbers: Sequence[int], at: Indexes | slice) -> Counts:
+        """What these slots counted in these columns together; of a slice, whole buckets."""
+        now, before = together(self._table.counts, numbers, at), together(self._before.counts, numbers, at)
         if len(self._changed):
             before = before * (self._table.tenure[at] == self._before.tenure[at])
         counted: Counts = np.subtract(now, np.minimum(before, now))
@@ -61,9 +48,25 @@ class Deltas:
         return counted
 
     def sums(self) -> Counts:
-        """(4,) of all slots."""
-        ways, before = self._table.shape[-1], self._before.sums
-        gone = self._changed[self._changed % ways < ways - self._table.spilled]
-        left = np.array([column[gone].sum() for column in self._before.counts], np.uint64)
-        counted: Counts = self._sums.all - self._sums.spilled - (before.all - before.spilled - left)
+        """(4,) of all slots. Where nobody came, nothing spilled."""
+        ways, spilled = self._table.shape[-1], self._table.spilled
+        gone = self._changed[self._changed % ways < ways - spilled]
+        buckets = np.unique(self._changed // ways) * ways + ways
+        spill = np.concatenate([buckets[:0], *(buckets - back for back in range(1, spilled + 1))])
+        pairs = zip(self._table.counts, self._before.counts, strict=True)
+        apart = [before[gone].sum() + before[spill].sum() - now[spill].sum() for now, before in pairs]
+        counted: Counts = self._sums - self._before.sums + np.array(apart, np.uint64)
         return counted
+
+
+def sums_of(counts: Columns) -> Counts:
+    return np.array([column.sum() for column in counts], np.uint64)
+
+
+def together(counts: Columns, numbers: Sequence[int], at: Indexes | slice) -> Counts:
+    """Some columns added up."""
+    first, *more = numbers
+    found = counts[first][at]
+    for number in more:
+        found = found + counts[number][at]
+    return found

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from xdpfw.stats.deltas import Indexes
 
-MOST_TIES = 1 << 16
+MOST_TIES = 1 << 13
 _SOME = 1 << 12
 
 Values = npt.NDArray[np.int64]

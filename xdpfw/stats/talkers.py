@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from xdpfw.kernel.port import TALKER, TalkerTable
 from xdpfw.model.prefix import Address, Family, Prefix
-from xdpfw.stats.deltas import Counts, Deltas, Indexes
+from xdpfw.stats.deltas import Counts, Deltas, Indexes, together
 from xdpfw.stats.grouping import Grouping, Marks, joined
 from xdpfw.stats.ranking import Best, Values, first
 
@@ -86,19 +86,19 @@ class Talkers:
         """What talkers with several slots are ranked by."""
         grouping = self.grouping
 
-        def column(column: int) -> Counts:
+        def column(numbers: Sequence[int]) -> Counts:
             found = np.empty(len(grouping.shared), np.uint64)
             for number, mine, at in self._by_table(grouping.shared):
-                found[mine] = self._column(number, sort, column, at)
+                found[mine] = self._column(number, sort, numbers, at)
             return np.add.reduceat(found, grouping.starts) if len(found) else found
 
         return _value(sort, of, column)
 
-    def _column(self, number: int, sort: str, column: int, at: Indexes | slice) -> Counts:
-        """Of some slots of one table."""
+    def _column(self, number: int, sort: str, numbers: Sequence[int], at: Indexes | slice) -> Counts:
+        """Of some slots of one table, these columns together."""
         if sort in ("bps", "pps", "share_now"):
-            return self._deltas[number].column(column, at)
-        return self._tables[number].counts[column][at]
+            return self._deltas[number].column(numbers, at)
+        return together(self._tables[number].counts, numbers, at)
 
     def _by_table(self, slots: Indexes) -> Iterator[tuple[int, Marks, Indexes]]:
         """Each table's number, which of these slots are its, and their numbers there."""
@@ -120,7 +120,7 @@ class Talkers:
         sources = np.empty(len(slots), np.uint64)
         for number, mine, at in self._by_table(slots):
             rows[mine], sources[mine] = self._tables[number].rows(at), 1 << number
-            deltas[mine] = np.stack([self._deltas[number].column(column, at) for column in range(4)], 1)
+            deltas[mine] = np.stack([self._deltas[number].column([column], at) for column in range(4)], 1)
         if not len(talkers):
             return Details([], rows["counts"], deltas, rows["since"], rows["last_seen"], sources)
         return Details(
@@ -133,17 +133,12 @@ class Talkers:
         )
 
 
-def _value(sort: str, of: str, column: Callable[[int], Counts]) -> Values:
+def _value(sort: str, of: str, column: Callable[[Sequence[int]], Counts]) -> Values:
     """What is ranked by, of columns of counts."""
     if sort in ("share", "share_now"):
-        dropped = column(2).view(np.int64)
-        return _share(dropped, dropped + column(0).view(np.int64))
-    begin, *more = {"passed": (0,), "dropped": (2,), "total": (0, 2)}[of]
-    bits = sort in ("bytes", "bps")
-    value = column(begin + bits)
-    for other in more:
-        value = value + column(other + bits)
-    return value.view(np.int64)
+        return _share(column([2]).view(np.int64), column([0, 2]).view(np.int64))
+    unit = sort in ("bytes", "bps")
+    return column([number + unit for number in {"passed": [0], "dropped": [2], "total": [0, 2]}[of]]).view(np.int64)
 
 
 def _share(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
