@@ -91,12 +91,23 @@ static __always_inline __u32 ask_tiers4(__be32 address)
 	return root ? root->leaf : 0;
 }
 
+static __always_inline int may_be_in_buckets6(__u64 hash)
+{
+	__u32 bit = hash >> FILTER6_SHIFT & ((1 << FILTER6_LOG) - 1), index = bit >> 6;
+	__u64 *bits = filter6.lookup(&index);
+
+	return bits && *bits >> (bit & 63) & 1;
+}
+
 static __always_inline __u32 ask_buckets6(__u64 high, __u64 low, __u32 length, const struct seeds *by)
 {
 	__u64 hash = hash_key(high, low + length, by);
 	__u32 slot = slot_of(hash);
-	void *pages = buckets6.lookup(&slot);
+	void *pages;
 
+	if (!may_be_in_buckets6(hash))
+		return 0;
+	pages = buckets6.lookup(&slot);
 	if (!pages)
 		return 0;
 #pragma nounroll

@@ -36,6 +36,13 @@ enum gate4_state {
 #define GATE6_HOSTS 10
 #define GATE6_TRIE 11
 
+/*
+ * filter6 has a bit for each value of a key's hash, of those in buckets6: a prefix that is not there mostly costs no line of
+ * that table, which no cache holds. Bits outlive their keys for a while.
+ */
+#define FILTER6_LOG 23
+#define FILTER6_SHIFT 17
+
 #define PAGE_LINES 4096
 #define PAGE_SLOTS_LOG 8
 /* Lines that a full one overflows into: those of its group, in turn. A power of two. */
@@ -89,6 +96,7 @@ BPF_TABLE("array", __u32, struct root, root6, 1);
 BPF_TABLE("array", __u32, __u64, top4, 1);
 BPF_TABLE("array", __u32, __u64, gate4, 1);
 BPF_TABLE("array", __u32, __u64, gate6, 1);
+BPF_TABLE("array", __u32, __u64, filter6, 1);
 BPF_TABLE("array", __u32, struct line, page, 1);
 BPF_ARRAY_OF_MAPS(flats4, "page", 1);
 BPF_ARRAY_OF_MAPS(buckets4, "page", 1);

@@ -143,6 +143,7 @@ def test_what_finds_no_room_is_found_in_the_tries(
     keep = [network for network in networks if network.prefixlen not in (32, 128)]
     hosts = [network for network in networks if network.prefixlen in (32, 128)][: SMALL.hosts4]
     walk.insert(family, hosts[:1])
+    monkeypatch.setattr("xdpfw.kernel.gates.FEW_GONE", 0)
     if why == "no memory":
         monkeypatch.setattr("xdpfw.kernel.pages.Pages.add", refuse)
     else:
@@ -228,6 +229,19 @@ def test_gates_are_no_wider_than_they_must_be(kernel: RealKernel, seed: int) -> 
     assert not maps["root6"].view["longer"].any()
     counts = [maps["gate6"].view >> np.uint64(5 * field) & np.uint64(31) for field in range(12)]
     assert {int(count) for field in counts for count in np.unique(field)} <= {0, 31}  # a full count stays full
+
+
+def test_the_filter_forgets_what_went(kernel: RealKernel, finders: Finders, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xdpfw.kernel.gates.FEW_GONE", 0)
+    walk, networks = Walk(kernel, 2), list(dict.fromkeys(crowd6(3_000)))
+    bits = kernel.tables.maps["filter6"].view
+    walk.insert(6, networks)
+    assert 2_900 < np.unpackbits(bits.view(np.uint8)).sum() <= len(networks)
+    walk.delete(6, networks[200:])
+    assert 190 < np.unpackbits(bits.view(np.uint8)).sum() <= 200
+    assert finders.compare(inside(networks[:200])).all()
+    walk.delete(6, networks[:200])
+    assert not bits.any()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

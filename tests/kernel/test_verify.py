@@ -163,6 +163,7 @@ TAMPERS: list[tuple[Callable[[Loaded], None], str, str]] = [
     (close_gate("top4"), "top4", "198.51.0.0/16 leads past what is in it"),
     (close_gate("gate4"), "gate4", "198.51.100.0/24 leads past what is in it"),
     (close_gate("gate6"), "gate6", "leads past prefixes of /"),
+    (close_gate("filter6"), "filter6", "is gone past"),
     (close_gate("root6"), "root6", "2001::/16 leads past what is in it"),
     (unlist, "directory", "is listed and is nobody's"),
 ]

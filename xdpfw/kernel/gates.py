@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import numpy.typing as npt
 
-from xdpfw.kernel.lines import Flags, Index, Words
+from xdpfw.kernel.buckets import Hash
+from xdpfw.kernel.lines import Flags, Index, Slots, Words
 from xdpfw.kernel.maps import Map
 from xdpfw.policy.keys import starts
+from xdpfw.policy.ops import Ids
 
 States = npt.NDArray[np.uint8]
 Addresses = tuple[Words, Words]
@@ -25,6 +27,7 @@ NOTHING, FLAT, HOSTS, DEEP = range(4)
 TOP, ALL_TOPS = 1 << 8, 1 << 16
 """/24s in a /16, and how many /16s there are."""
 
+FILTER_LOG, FILTER_SHIFT, FEW_GONE = 23, 17, 1 << 17
 CELLS_LOG, BITS, FIRST = 19, 5, 28
 HOSTS6, TRIE6 = 10, 11
 _FULL = (1 << BITS) - 1
@@ -95,14 +98,57 @@ def _within(tops: Index) -> Index:
     return np.flatnonzero(np.bincount(tops, minlength=1))
 
 
-class Gate6:
-    """Counts of what is held at each level, by /32. `longer` counts by /16."""
+class Filter6:
+    """A bit for each value of the hash of what buckets hold. Those of keys that went stay until `narrow`."""
 
-    def __init__(self, gate: Map, longer: Counter, odd: np.uint64) -> None:
-        self._gate, self._count_longer, self._odd = gate, longer, odd
+    def __init__(self, bits: Map, hashed: Hash) -> None:
+        self._bits, self._hash, self._gone = bits, hashed, 0
+
+    @property
+    def _packed(self) -> States:
+        return self._bits.view.view(np.uint8)
+
+    def add(self, level: int, at: Addresses) -> None:
+        packed, bits = self._packed, self._places(level, at)
+        for place in range(8):
+            packed[bits[bits & 7 == place] >> 3] |= np.uint8(1 << place)
+
+    def remove(self, count: int) -> None:
+        """So many keys went."""
+        self._gone += count
+
+    def knows(self, level: int, at: Addresses) -> Flags:
+        bits = self._places(level, at)
+        found: Flags = (self._packed[bits >> 3] >> (bits & 7).astype(np.uint8)) & np.uint8(1) != 0
+        return found
+
+    def narrow(self, held: Iterable[tuple[Slots, Ids]], count: int) -> None:
+        """Bits of these keys alone, so many, once more than that have gone."""
+        if self._gone <= max(count, FEW_GONE):
+            return
+        wanted = np.zeros(1 << FILTER_LOG, np.bool_)
+        for slots, _ in held:
+            wanted[self._bits_of(slots)] = True
+        self._packed[:] = np.packbits(wanted, bitorder="little")
+        self._gone = 0
+
+    def _places(self, level: int, at: Addresses) -> Index:
+        return self._bits_of(Slots(*at, np.full(len(at[0]), level, np.uint64)))
+
+    def _bits_of(self, slots: Slots) -> Index:
+        return (self._hash.of(slots) >> np.uint64(FILTER_SHIFT)).astype(np.int64) & ((1 << FILTER_LOG) - 1)
+
+
+class Gate6:
+    """Counts of what is held at each level, by /32. `longer` counts by /16; the filter knows what buckets hold."""
+
+    def __init__(self, gate: Map, longer: Counter, odd: np.uint64, filtered: Filter6) -> None:
+        self._gate, self._count_longer, self._odd, self.filter = gate, longer, odd, filtered
 
     def widen(self, level: int, at: Addresses) -> None:
         if len(at[0]):
+            if in_buckets(level):
+                self.filter.add(level, at)
             self._count(level, at, 1)
             self._count_longer(at, 1)
 
@@ -110,6 +156,7 @@ class Gate6:
         if len(at[0]):
             self._count_longer(at, -1)
             self._count(level, at, -1)
+            self.filter.remove(len(at[0]))
 
     def cells(self, level: int, at: Addresses) -> Words:
         """Where prefixes of a level are counted."""
@@ -139,6 +186,11 @@ class Gate6:
         before = (words >> shift & full).astype(np.int64)
         after = np.where(before == _FULL, _FULL, np.clip(before + sign * counts, 0, _FULL)).astype(np.uint64)
         self._gate.view[cells] = (words & ~(full << shift)) | after << shift
+
+
+def in_buckets(level: int) -> bool:
+    """And not in the trie alone."""
+    return level <= 64 or level == 128
 
 
 def _field_of(level: int) -> int:

@@ -158,6 +158,7 @@ def shared_specs(limits: Limits, cpus: int) -> list[MapSpec]:
         MapSpec("top4", ARRAY, INDEX, layouts.CELLS, 1 << 10),
         MapSpec("gate4", ARRAY, INDEX, layouts.CELLS, 1 << 19),
         MapSpec("gate6", ARRAY, INDEX, layouts.CELLS, 1 << 19),
+        MapSpec("filter6", ARRAY, INDEX, layouts.CELLS, 1 << 17),
         *(MapSpec(name, ARRAY_OF_MAPS, INDEX, INDEX, PAGE_SLOTS, inner=PAGE) for name in PAGED),
     ]
 

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from xdpfw.kernel import libbpf
-from xdpfw.kernel.buckets import Buckets
-from xdpfw.kernel.gates import Addresses, Gate4, Gate6
+from xdpfw.kernel.buckets import Buckets, Hash
+from xdpfw.kernel.gates import Addresses, Filter6, Gate4, Gate6
 from xdpfw.kernel.keys import as_bytes, trie_keys
 from xdpfw.kernel.levels import (
     ROOT,
@@ -190,7 +190,7 @@ def tiers_of(maps: Mapping[str, Map], home: Path, leaves: int, covers: Covers) -
     roots4, roots6 = Roots(4, maps["root4"]), Roots(6, maps["root6"])
     gate4, gate6 = (
         Gate4(maps["gate4"], maps["top4"]),
-        Gate6(maps["gate6"], roots6.count_longer, np.uint64(seeds["odd"])),
+        Gate6(maps["gate6"], roots6.count_longer, np.uint64(seeds["odd"]), Filter6(maps["filter6"], Hash(seeds))),
     )
     flats = Flats(pages["flats4"], gate4)
     narrowing = Narrowing4(buckets4, gate4, flats)
@@ -218,8 +218,24 @@ def tiers_of(maps: Mapping[str, Map], home: Path, leaves: int, covers: Covers) -
             [roots4.held, flats.held, partial(held4, buckets4)],
             narrowing,
         ),
-        6: Tiers(6, steps6, [buckets6], maps["trie6"], lengths, covers, gate6, [roots6.held, partial(held6, buckets6)]),
+        6: Tiers(
+            6,
+            steps6,
+            [buckets6],
+            maps["trie6"],
+            lengths,
+            covers,
+            gate6,
+            [roots6.held, partial(held6, buckets6)],
+            partial(_narrow6, gate6, buckets6),
+        ),
     }
+
+
+def _narrow6(gate: Gate6, buckets: Buckets) -> None:
+    """What is not complete is asked for also where it is not held."""
+    if buckets.complete:
+        gate.filter.narrow(buckets.held(), buckets.count)
 
 
 def sow(seeds: View) -> None:

@@ -15,7 +15,19 @@ import numpy as np
 import numpy.typing as npt
 
 from xdpfw.kernel.finding import Finding
-from xdpfw.kernel.gates import ALL_TOPS, DEEP, FLAT, HOSTS, NOTHING, Addresses, Gate4, Gate6, States
+from xdpfw.kernel.gates import (
+    ALL_TOPS,
+    DEEP,
+    FLAT,
+    HOSTS,
+    NOTHING,
+    Addresses,
+    Filter6,
+    Gate4,
+    Gate6,
+    States,
+    in_buckets,
+)
 from xdpfw.kernel.levels import Held, InTrie6, Roots, expanded, select
 from xdpfw.kernel.lines import Flags, Index
 from xdpfw.kernel.tiers import Step, Tiers, numbers
@@ -232,6 +244,8 @@ def _gate6(gate: Gate6, roots: Roots, held: list[Held]) -> Iterator[Finding]:
         for places in chosen:
             wanted += np.bincount(gate.cells(level, places).astype(np.int64), minlength=gate.size)
             longer += np.bincount((places[0] >> np.uint64(48)).astype(np.int64), minlength=len(longer))
+            if in_buckets(level) and not (known := gate.filter.knows(level, places)).all():
+                yield _short_filter(gate.filter, level, select(places, ~known))
         cells = np.flatnonzero(gate.counts(level) < np.minimum(wanted, SATURATED))
         if len(cells):
             yield _narrow_cells(gate, level, cells, wanted[cells])
@@ -245,6 +259,15 @@ def _gate6(gate: Gate6, roots: Roots, held: list[Held]) -> Iterator[Finding]:
             return f"{_prefix_of(6, int(low[at]) << 48, 16)} leads past what is in it"
 
         yield Finding("root6", len(low), tell, mend)
+
+
+def _short_filter(filtered: Filter6, level: int, at: Addresses) -> Finding:
+    return Finding(
+        "filter6",
+        len(at[0]),
+        lambda place: f"{prefix(6, (at[0][place], at[1][place]), level)} is gone past",
+        lambda: filtered.add(level, at),
+    )
 
 
 def _narrow_cells(gate: Gate6, level: int, cells: Index, counts: Index) -> Finding:
