@@ -24,7 +24,7 @@ HOSTS = {4: 1_000_000, 6: 200_000}
 """At most, beside the prefixes: what there is room for."""
 PEERS = ("xdp-filter, all features", "xdp-filter, IPv4 only")
 FLOOR = "bare XDP_DROP"
-OURS, TRIES = "xdpfw", "xdpfw with tries only"
+OURS, TRIES, SILENT = "xdpfw", "xdpfw with tries only", "xdpfw without talkers"
 
 Values = dict[str, tuple[float, ...]]
 
@@ -52,6 +52,8 @@ def _family(family: Family, rounds: int) -> Iterator[Figure]:
                 OURS: opened.enter_context(site.program()),
                 TRIES: opened.enter_context(site.program("-DTRIES_ONLY")),
             }
+            if size == SIZES[-1]:
+                programs[SILENT] = opened.enter_context(site.program("-DTALKERS=0"))
             for peer, variant in zip(PEERS, ("alw_all", "alw_ip"), strict=True):
                 if (fd := opened.enter_context(xdp_filter(variant))) is not None:
                     programs[peer] = fd
@@ -91,6 +93,9 @@ def _figures(what: str, mix: str, size: int, family: Family, values: Values, emp
     if mix == "spoofed":
         over = tuple(a - b for a, b in zip(ours, floor, strict=True))
         yield Figure("  over a bare XDP_DROP", "ns", 75 if family == 4 else 110, over)
+    if SILENT in values:
+        over = tuple(a - b for a, b in zip(values[SILENT], floor, strict=True))
+        yield Figure("  the same without talkers, over a bare XDP_DROP", "ns", None, over)
     yield ratio("  against tries only", None, ours, values[TRIES])
     last = size == SIZES[-1] and mix == "clean"
     if last:
@@ -98,3 +103,5 @@ def _figures(what: str, mix: str, size: int, family: Family, values: Values, emp
     for peer in PEERS:
         if peer in values and (family == 4 or peer == PEERS[0]):
             yield ratio(f"  against {peer}, empty", 0.5 if last and peer == PEERS[0] else None, ours, values[peer])
+    if last and PEERS[0] in values:
+        yield ratio(f"  without talkers, against {PEERS[0]}, empty", None, values[SILENT], values[PEERS[0]])
