@@ -22,7 +22,8 @@ LATEST = 0.4
 
 class Kills:
     """`points`: what a kill may cut off, by name. `started`: seconds that each start took until it enforced,
-    `worked`: of a processor; `differences`: what a look at all tables found then."""
+    `worked`: of a processor; `slowest`: of those after each point; `differences`: what a look at all tables found
+    then."""
 
     def __init__(self, work: Work, seed: int) -> None:
         self._work, self._daemon, self._chosen = work, work.daemon, random.Random(seed)
@@ -30,6 +31,7 @@ class Kills:
         self.worked: list[float] = []
         self.differences: list[str] = []
         self.at: dict[str, int] = {}
+        self.slowest: dict[str, float] = {}
         self.points: dict[str, Callable[[], object]] = {
             "attach": work.attach,
             "import": work.import_list,
@@ -50,6 +52,7 @@ class Kills:
         self._daemon.kill()
         begun.join(timeout=60)
         self.start()
+        self.slowest[point] = max(self.slowest.get(point, 0), round(self.started[-1], 1))
 
     def start(self) -> None:
         began = time.monotonic()

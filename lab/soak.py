@@ -155,7 +155,10 @@ class Soak:
             f"sizes at {len(self.sizes)} rests",
         ]
         print(f"soak: {', '.join(figures)}")
-        print(json.dumps({"killed during": self.kills.at, "done": self.work.done}), file=sys.stderr)
+        print(
+            json.dumps({"killed during": self.kills.at, "slowest": self.kills.slowest, "done": self.work.done}),
+            file=sys.stderr,
+        )
         wrong = (self.leaks(), self.wrong_drops(), self.kills.differences, lost, self.work.refused)
         return not any(wrong) and not grows(self.sizes)
 
