@@ -11,15 +11,11 @@ import json
 import os
 import platform
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks import answers, control, floor, leftovers, live, log, memory, packets, plots, talkers
-from benchmarks.figures import Figure
+from benchmarks.parts import Part, measured
 from benchmarks.service import Bench
-
-Part = Callable[[], Iterator[Figure]]
 
 
 def parts(count: int, repeat: int) -> dict[str, Part]:
@@ -58,32 +54,17 @@ def main() -> int:
     machine = f"{platform.release()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
     if not wish.json:
         print(f"{machine}\n{'':54} {'median':>9} {'':3} {'least … most':>20}")
-    figures: dict[str, list[Figure]] = {}
-    began = time.monotonic()
     chosen = {name: part for name, part in parts(wish.count, wish.repeat).items() if not wish.part or name in wish.part}
     with leftovers.removed():
-        for number, (name, part) in enumerate(chosen.items(), 1):
-            say = f"{name} ({number} of {len(chosen)}, {(time.monotonic() - began) / 60:.1f} minutes so far)"
-            figures[name] = list(_shown(say, part, quiet=wish.json))
+        figures, failed = measured(chosen, quiet=wish.json)
     if wish.json:
         documents = {name: [figure.document() for figure in found] for name, found in figures.items()}
-        print(json.dumps({"machine": machine, "figures": documents}, indent=2))
-    print(f"\n{(time.monotonic() - began) / 60:.1f} minutes", file=sys.stderr)
+        print(json.dumps({"machine": machine, "figures": documents, "failed": failed}, indent=2))
     if wish.plots:
         plots.draw((figure for found in figures.values() for figure in found), wish.plots)
-    return 0
-
-
-def _shown(what: str, part: Part, *, quiet: bool) -> Iterator[Figure]:
-    """`quiet`: only what is under way, and not where the document goes."""
-    began = time.monotonic()
-    print(what if quiet else f"\n{what}", file=sys.stderr if quiet else sys.stdout, flush=True)
-    for figure in part():
-        if not quiet:
-            print(figure.line(), flush=True)
-        yield figure
-    if not quiet:
-        print(f"  ({time.monotonic() - began:.0f} s)", flush=True)
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from lab.daemon import Daemon
 
 SIZES = (1_000, 100_000, 1_000_000)
 OURS, OVER_REST, NFTABLES, IPSET = "xdpfw", "xdpfw over REST", "nftables", "ipset"
-PATIENCE, PATIENT = 100_000, ("load", "look one up")
+PATIENCE, PATIENT = 100_000, ("load", "add one")
 """With more prefixes everything but flushing takes nftables half a minute: it is asked for these alone, and once."""
 HOST = "192.0.2.1"
 OPERATIONS: dict[str, Callable[[Holder], None]] = {

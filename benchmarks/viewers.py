@@ -31,7 +31,7 @@ TRACKED = 1_000_000
 VIEWERS = (0, 1, 50)
 GOAL = 10.0
 """Per cent of a core."""
-SECONDS, ROUNDS = 4.0, 3
+SECONDS, ROUNDS = 3.0, 3
 ONE, TWO = ("lan1",), ("lan1", "lan2")
 QUERY = "/api/v1/live/stream?limit=100&sort=bps"
 """What the live page follows: talkers and counters every second, status and reasons every three."""

@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from benchmarks.figures import Figure, percentile, ratio
+from benchmarks.parts import measured
 
 
 def test_a_ratio_is_of_pairs_of_one_round() -> None:
@@ -28,3 +31,16 @@ def test_a_goal_is_something_to_stay_under(median: float, word: str) -> None:
 
 def test_what_has_no_goal_is_neither_reached_nor_missed() -> None:
     assert Figure("", "ms", None, (1,)).line().split()[-1] == "n=1"
+
+
+def test_a_part_that_fails_takes_nothing_along(capsys: pytest.CaptureFixture[str]) -> None:
+    figure = Figure("one", "ms", None, (1.0,))
+
+    def breaks() -> Iterator[Figure]:
+        yield figure
+        raise ZeroDivisionError
+
+    found, failed = measured({"first": breaks, "second": lambda: iter([figure])}, quiet=True)
+    assert found == {"first": [figure], "second": [figure]}
+    assert failed == ["first"]
+    assert "second (2 of 2" in capsys.readouterr().err
