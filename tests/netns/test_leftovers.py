@@ -69,4 +69,4 @@ def test_a_run_that_is_ended_leaves_nothing(run: subprocess.Popen[str], number: 
     run.wait(60)
     eventually(lambda: not traces(run.pid), "everything is gone", 30)
     assert not runs(daemon)
-    assert not any((BPFFS / name).exists() for name in PEERS)
+    eventually(lambda: not any((BPFFS / name).exists() for name in PEERS), "nothing of xdp-filter is pinned", 30)
