@@ -21,7 +21,7 @@ WINDOW = 2 * SECOND
 """Rates are measured over this long, ending now."""
 _SLACK = SECOND // 4
 """By so much a reading may come too early and still be the one of two seconds ago."""
-_WATCHED_FOR, _UNWATCHED = 10 * SECOND, 5 * SECOND
+_WATCHED_FOR, _UNWATCHED = 4 * SECOND, 5 * SECOND
 """Talkers are read every second until nobody has asked for so long; from then on, so often."""
 _REMEMBERED = 64
 """Interfaces whose last minutes are kept, those of detached ones included."""

@@ -18,7 +18,7 @@ from xdpfw.model.prefix import Address, Prefix
 from xdpfw.stats import ranking
 from xdpfw.stats import talkers as stats
 from xdpfw.stats.deltas import Deltas, Earlier, sums_of
-from xdpfw.stats.grouping import Marks
+from xdpfw.stats.ranking import Marks
 
 ADDRESSES = ["192.0.2.1", "192.0.2.2", "198.51.100.7", "0.0.0.0", "2001:db8::", "2001:db8::1", "fd00::ff00", "::"]
 WAYS = 4
@@ -215,8 +215,7 @@ def test_the_best_of_many_pieces_are_those_of_all(values, limit, ties, step):
         best = ranking.Best(limit)
         for begin in range(0, len(values), step):
             piece = np.array(values[begin : begin + step])
-            at = np.flatnonzero(piece >= best.bound())
-            best.offer(at + begin, piece[at])
+            best.offer(begin, piece, np.ones(len(piece), np.bool_))
         at, found = best.result()
     assert [values[i] for i in at] == found.tolist()
     last = sorted(values, reverse=True)[:limit][-1]

@@ -51,8 +51,9 @@ class Deltas:
         """(4,) of all slots. Where nobody came, nothing spilled."""
         ways, spilled = self._table.shape[-1], self._table.spilled
         gone = self._changed[self._changed % ways < ways - spilled]
-        buckets = np.unique(self._changed // ways) * ways + ways
-        spill = np.concatenate([buckets[:0], *(buckets - back for back in range(1, spilled + 1))])
+        buckets = self._changed // ways
+        ends = (buckets[np.flatnonzero(np.diff(buckets, prepend=-1))] + 1) * ways
+        spill = np.concatenate([ends[:0], *(ends - back for back in range(1, spilled + 1))])
         pairs = zip(self._table.counts, self._before.counts, strict=True)
         apart = [before[gone].sum() + before[spill].sum() - now[spill].sum() for now, before in pairs]
         counted: Counts = self._sums - self._before.sums + np.array(apart, np.uint64)

@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from xdpfw.kernel.port import TalkerTable
 from xdpfw.stats.deltas import Counts, Indexes
+from xdpfw.stats.ranking import Marks
 
-Marks = npt.NDArray[np.bool_]
+_PIECE = 1 << 14
 
 # Nobody outside can choose addresses whose digests collide.
 _MULTIPLIERS = [np.uint64(secrets.randbits(64) | 1) for _ in range(2)]
@@ -118,12 +119,16 @@ def _runs(numbers: Counts) -> tuple[Indexes, Indexes]:
 
 
 def _digests(high: Counts, low: Counts) -> Counts:
-    """One number for each address."""
-    mixed = (high ^ (high >> np.uint64(32))) * _MULTIPLIERS[0]
-    mixed ^= mixed >> np.uint64(29)
-    mixed ^= low
-    mixed *= _MULTIPLIERS[1]
-    return np.asarray(mixed ^ (mixed >> np.uint64(32)))
+    """One number for each address, made in pieces that fit into the cache."""
+    digests = np.empty(len(high), np.uint64)
+    for begin in range(0, len(high), _PIECE):
+        at = slice(begin, begin + _PIECE)
+        mixed = (high[at] ^ (high[at] >> np.uint64(32))) * _MULTIPLIERS[0]
+        mixed ^= mixed >> np.uint64(29)
+        mixed ^= low[at]
+        mixed *= _MULTIPLIERS[1]
+        np.bitwise_xor(mixed, mixed >> np.uint64(32), out=digests[at])
+    return digests
 
 
 def _sorting(numbers: Counts) -> Indexes:

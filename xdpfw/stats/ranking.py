@@ -15,6 +15,7 @@ MOST_TIES = 1 << 13
 _SOME = 1 << 12
 
 Values = npt.NDArray[np.int64]
+Marks = npt.NDArray[np.bool_]
 
 
 class Best:
@@ -29,16 +30,13 @@ class Best:
         self._size, self._room = 0, _SOME
         self._bound = np.int64(np.iinfo(np.int64).min)
 
-    def offer(self, at: Indexes, values: Values) -> None:
-        """`at`: what these values belong to."""
-        self._news.append((at, values))
+    def offer(self, numbers: Indexes | int, values: Values, among: Marks) -> None:
+        """Those of the values that are `among` them; `numbers`: what they belong to, or the first of these."""
+        at = np.flatnonzero(among & (values >= self._bound))
+        self._news.append((at + numbers if isinstance(numbers, int) else numbers[at], values[at]))
         self._size += len(at)
         if self._size > self._room:
             self._sift()
-
-    def bound(self) -> np.int64:
-        """Smaller values need not be offered."""
-        return self._bound
 
     def result(self) -> tuple[Indexes, Values]:
         self._sift()

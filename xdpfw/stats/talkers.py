@@ -18,8 +18,8 @@ import numpy.typing as npt
 from xdpfw.kernel.port import TALKER, TalkerTable
 from xdpfw.model.prefix import Address, Family, Prefix
 from xdpfw.stats.deltas import Counts, Deltas, Indexes, together
-from xdpfw.stats.grouping import Grouping, Marks, joined
-from xdpfw.stats.ranking import Best, Values, first
+from xdpfw.stats.grouping import Grouping, joined
+from xdpfw.stats.ranking import Best, Marks, Values, first
 
 MAPPED = bytes(10) + b"\xff\xff"
 """What precedes an IPv4 address in its IPv6 spelling (RFC 4291, 2.5.5.2)."""
@@ -64,12 +64,11 @@ class Talkers:
         best = Best(limit)
         single = among & self.grouping.alone if len(self.grouping.shared) else among
         for begin, values in self._pieces(sort, of):
-            value = values if descending else -values
-            at = np.flatnonzero(single[begin : begin + len(value)] & (value >= best.bound()))
-            best.offer(at + begin, value[at])
-        several = self.grouping.shared[self.grouping.starts]
-        value, mine = self._several(sort, of), among[several]
-        best.offer(several[mine], (value if descending else -value)[mine])
+            best.offer(begin, values if descending else -values, single[begin : begin + len(values)])
+        several, values = self.grouping.shared[self.grouping.starts], self._several(sort, of)
+        for begin in range(0, len(several), _PIECE):
+            numbers, piece = several[begin : begin + _PIECE], values[begin : begin + _PIECE]
+            best.offer(numbers, piece if descending else -piece, among[numbers])
         at, value = best.result()
         keys = [lambda i: -value[i], lambda i: self._half(0, at[i]), lambda i: self._half(1, at[i])]
         return at[first(np.arange(len(at)), keys, limit)]
@@ -100,8 +99,11 @@ class Talkers:
             return self._deltas[number].column(numbers, at)
         return together(self._tables[number].counts, numbers, at)
 
-    def _by_table(self, slots: Indexes) -> Iterator[tuple[int, Marks, Indexes]]:
+    def _by_table(self, slots: Indexes) -> Iterator[tuple[int, Marks | slice, Indexes]]:
         """Each table's number, which of these slots are its, and their numbers there."""
+        if len(self._tables) == 1:
+            yield 0, slice(None), slots
+            return
         where = np.searchsorted(self._offsets, slots, side="right") - 1
         for number, offset in enumerate(self._offsets[:-1]):
             mine = where == number
