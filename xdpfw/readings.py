@@ -104,9 +104,8 @@ class Readings:
 
     def _sample(self, name: str) -> None:
         now, kept = self._clock.monotonic(), self._kept.get(name, ())
-        watched = now - self._asked < _WATCHED_FOR
         totals: Totals
-        if watched or not kept or now - kept[-1].time >= _UNWATCHED - _SLACK:
+        if self.watched or not kept or now - kept[-1].time >= _UNWATCHED - _SLACK:
             totals = reading = self.take(name)
             self._kept[name] = _followed([each.kept() for each in kept], reading)
         else:
@@ -123,6 +122,11 @@ class Readings:
         table = self._kernel.read_talkers(name)
         tally = self._kernel.read_tally(name)
         return Reading.of(self._clock.monotonic(), tally, table)
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody asked a moment ago who talks."""
+        return self._clock.monotonic() - self._asked < _WATCHED_FOR
 
     def asked(self) -> None:
         """Somebody wants to know who talks, and may again."""

@@ -65,6 +65,11 @@ class Traffic:
         self._earlier: dict[tuple[str, ...], Grouping] = {}
         self.epochs: dict[str, Epoch] = {}
 
+    @property
+    def watched(self) -> bool:
+        """Whether somebody asked a moment ago who talks: until then, what readings take is needed every second."""
+        return self._readings.watched
+
     def sample(self, attached: Sequence[str]) -> None:
         """Take a reading of each interface; forget those that are not named. Called about once a second."""
         self._readings.sample(attached)

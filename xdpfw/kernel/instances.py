@@ -57,6 +57,13 @@ class Instances:
         if instance:
             instance.maps.close()
 
+    def release(self) -> None:
+        """Nobody needs large tables mapped for now."""
+        with self._lock:
+            opened = [table for instance in self._on.values() for table in instance.maps.maps.values()]
+        for table in opened:
+            table.release()
+
     def close_all(self) -> None:
         for name in list(self._on):
             self.close(name)

@@ -56,6 +56,7 @@ class Verifier:
         found = outcome(self.quick(expected) if quick else self.whole(expected), mend=mend)
         if not quick:
             self._tables.release()
+            self._instances.release()
         return found
 
     def quick(self, expected: Expected) -> Iterator[Finding]:

@@ -20,7 +20,7 @@ from xdpfw.store.port import Ledger
 log = logging.getLogger("xdpfw.drift")
 
 MANY = 50_000
-"""Prefixes to which a look at everything takes memory that is worth giving back."""
+"""Prefixes to which a look at everything takes memory that is worth giving back, also when readings need it again."""
 
 
 class VerifyUseCases(Changes):
@@ -101,7 +101,7 @@ class VerifyUseCases(Changes):
         anything. Where others wrote meanwhile it means little."""
         async with self.writer.lock:
             before, expected = self.writer.performed, await self.writer.call(self.compiler.expected)
-        took_much = not quick and expected.prefixes >= MANY
+        took_much = not quick and (expected.prefixes >= MANY or not self.traffic.watched)
         try:
             found = await asyncio.to_thread(self._timed, expected, quick=quick)
         except Exception:
