@@ -16,6 +16,7 @@ from benchmarks.figures import Figure, Point
 from benchmarks.service import repeat
 from benchmarks.viewers import SLOTS, TRACKED, Talkers, settle, site
 from xdpfw.clock import SystemClock
+from xdpfw.kernel import memory
 from xdpfw.kernel.clock import KernelClock
 from xdpfw.kernel.instance import InterfaceMaps
 from xdpfw.kernel.maps import interface_specs, possible_cpus
@@ -63,6 +64,7 @@ def measure(rounds: int) -> Iterator[Figure]:
 
 
 def _in_service(size: int, rounds: int) -> Iterator[Figure]:
+    memory.keep_at_hand()  # as the daemon does
     cpus, random = possible_cpus(), np.random.default_rng(1)
     slots = min(SLOTS, 1 << (size * 5 // 4).bit_length())
     maps = InterfaceMaps.create(interface_specs(Limits(talkers=slots // cpus), cpus), cpus)

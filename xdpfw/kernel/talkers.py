@@ -50,12 +50,14 @@ def _copy(table: TalkerTable, live: View, at: slice, epoch: int) -> npt.NDArray[
     for column, name in zip(table.counts, TALLY_COLUMNS, strict=False):
         np.bitwise_and(slots[name], _COUNTED[name], out=column[at])
     torn = turns != tenure
-    torn |= (tenure & _WRITTEN) != 0
-    found: npt.NDArray[np.intp] = np.flatnonzero(torn)
     whole = (tenure & (_WRITTEN | _EPOCH)) == epoch
+    others = np.count_nonzero(whole) < np.count_nonzero(tenure)
+    if others:
+        torn |= (tenure & _WRITTEN) != 0
+    found: npt.NDArray[np.intp] = np.flatnonzero(torn)
     whole[found] = False
     # In a slot that nobody ever had, all is 0 as it is.
-    if len(found) or np.count_nonzero(whole) < np.count_nonzero(tenure):
+    if others or len(found):
         tenure *= whole
         for column in table.counts:
             column[at] *= whole
