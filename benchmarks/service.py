@@ -185,7 +185,7 @@ class Bench:
             f"replace {what}",
             "ms",
             goal,
-            repeat(self.repeat, lambda: put(daemon, next(turns)), before=lambda: settle(daemon)),
+            repeat(self.few, lambda: put(daemon, next(turns)), before=lambda: settle(daemon)),
         )
 
     def _starts(self, daemon: Daemon) -> Iterator[Figure]:
