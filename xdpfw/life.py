@@ -11,6 +11,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from xdpfw.hold import Hold
@@ -54,7 +55,7 @@ async def serve(settings: Settings, program: PacketProgram, supervisor: Supervis
         instance=settings.instance_name,
         protect_ssh=settings.protect_ssh,
         hold=Hold(settings.state_dir),
-        give_back=memory.give_back,
+        give_back=partial(give_back, kernel),
     )
     firewall.to_attach.update({name: "about to be attached" for name, _ in settings.attach})
     # The kernel side waits for the compiler and the disk, this side for Python imports: side by side.
@@ -89,6 +90,12 @@ async def serve(settings: Settings, program: PacketProgram, supervisor: Supervis
     await firewall.close(detach=settings.detach_on_exit)
     log.info("stopped; %s", "nothing is left attached" if settings.detach_on_exit else "filters stay in force")
     return 0
+
+
+def give_back(kernel: RealKernel) -> None:
+    """What is mapped and what is free."""
+    kernel.verifier.release()
+    memory.give_back()
 
 
 def summary(firewall: Firewall) -> str:

@@ -90,28 +90,32 @@ class Readings:
         self._asked = -_WATCHED_FOR
         self.histories: dict[str, History] = {}
 
-    def sample(self, names: Sequence[str]) -> None:
-        """Take a reading of each interface; forget those that are not named."""
+    def sample(self, names: Sequence[str]) -> bool:
+        """Take a reading of each interface; forget those that are not named. Answers whether it looked at talkers."""
+        looked = False
         for gone in self._totals.keys() - set(names):
             self.forget(gone)
         for name in names:
             try:
-                self._sample(name)
+                looked |= self._sample(name)
             except NotFound:  # it was detached since the caller looked
                 self.forget(name)
         while len(self.histories) > _REMEMBERED:
             del self.histories[min(self.histories, key=lambda name: self.histories[name].latest)]
+        return looked
 
-    def _sample(self, name: str) -> None:
+    def _sample(self, name: str) -> bool:
         now, kept = self._clock.monotonic(), self._kept.get(name, ())
+        look = self.watched or not kept or now - kept[-1].time >= _UNWATCHED - _SLACK
         totals: Totals
-        if self.watched or not kept or now - kept[-1].time >= _UNWATCHED - _SLACK:
+        if look:
             totals = reading = self.take(name)
             self._kept[name] = _followed([each.kept() for each in kept], reading)
         else:
             totals = Totals(now, self._kernel.read_tally(name))
         self._totals[name] = _followed(self._totals.get(name, ()), Totals(totals.time, totals.tally))
         self.histories.setdefault(name, History()).add(totals.time, totals.tally.sum(axis=0))
+        return look
 
     def take(self, name: str) -> Reading:
         """A look of its own. Raises NotFound unless attached.

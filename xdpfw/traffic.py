@@ -70,11 +70,13 @@ class Traffic:
         """Whether somebody asked a moment ago who talks: until then, what readings take is needed every second."""
         return self._readings.watched
 
-    def sample(self, attached: Sequence[str]) -> None:
-        """Take a reading of each interface; forget those that are not named. Called about once a second."""
-        self._readings.sample(attached)
+    def sample(self, attached: Sequence[str]) -> bool:
+        """Take a reading of each interface; forget those that are not named. Called about once a second. Answers
+        whether it looked at talkers."""
+        looked = self._readings.sample(attached)
         self._earlier, self._groupings = self._groupings, {}
         self._shared = {}
+        return looked
 
     def counters(self, name: str, slots: Slots | None, *, shared: bool = False) -> CountersView:
         """`slots`: those of the rules; None leaves the reasons out. Raises NotFound unless attached."""

@@ -27,7 +27,7 @@ from xdpfw.model.rule import Action, Mode, set_rule
 from xdpfw.policy import edits
 from xdpfw.policy.bulk import parse_text
 from xdpfw.policy.claims import CLAIM
-from xdpfw.policy.replacement import Replacement
+from xdpfw.policy.replacement import Replacement, Since
 from xdpfw.policy.sets import Edit, Sets
 from xdpfw.store import sqlite
 from xdpfw.store.memory import MemoryStore
@@ -362,7 +362,7 @@ def test_what_was_packed_before_others_wrote_is_put_right(path: Path, monkeypatc
     listed = "\n".join(f"10.0.{number}.0/24\n2001:db8:{number:x}::/48" for number in range(100)).encode()
     with closing(SqliteStore(path)) as store:
         base = block(store, store.load().sets, "192.0.2.1", 1)
-        replacement = Replacement("block", parse_text(listed), origin=None, now=5, base=base)
+        replacement = Replacement("block", parse_text(listed), origin=None, now=5, since=Since(base, "block"))
         packed = store.pack(replacement.edit(base))
         assert packed.tables.keys() == {(2, 4), (2, 6)}
         sets = block(store, base, "192.0.2.2", 2)

@@ -103,9 +103,7 @@ class RealKernel:
     def _use(self, tables: Tables) -> None:
         self.tables, self.applier = tables, Applier(tables, self.clock, self._grace.wait, self._instances)
         self._instances.begin(tables.path, self.clock.hz)
-        self._verifier = Verifier(
-            tables, self.applier, self._instances, self.clock, self._outdated, self._bring_program
-        )
+        self.verifier = Verifier(tables, self.applier, self._instances, self.clock, self._outdated, self._bring_program)
 
     def _create_tables(self) -> Tables:
         number = max(self._pins.tables(), default=0) + 1
@@ -202,7 +200,7 @@ class RealKernel:
     def verify(self, expected: Expected, *, mend: bool = False, quick: bool = False) -> list[Deviation]:
         if mend:
             self._pins.prepare()
-        return self._verifier.look(expected, mend=mend, quick=quick)
+        return self.verifier.look(expected, mend=mend, quick=quick)
 
     @property
     def bans(self) -> BanTable:

@@ -53,11 +53,12 @@ class Verifier:
         self._rules = verify_policy.PolicyVerifier(tables, applier.limits, applier.rewrite)
 
     def look(self, expected: Expected, *, mend: bool, quick: bool) -> list[Deviation]:
-        found = outcome(self.quick(expected) if quick else self.whole(expected), mend=mend)
-        if not quick:
-            self._tables.release()
-            self._instances.release()
-        return found
+        return outcome(self.quick(expected) if quick else self.whole(expected), mend=mend)
+
+    def release(self) -> None:
+        """Nobody needs large tables mapped for now."""
+        self._tables.release()
+        self._instances.release()
 
     def quick(self, expected: Expected) -> Iterator[Finding]:
         """Everything but prefixes, of which only the number is looked at: some milliseconds."""

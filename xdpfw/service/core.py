@@ -49,7 +49,7 @@ RETRY_AFTER = 2
 
 class Core:
     """`management`: prefixes that no change may cut off by accident; `protect_ssh`: ssh peers and gateways neither.
-    `hold`: the mark of a detach by hand. `give_back` is called when what took much memory is done."""
+    `hold`: the mark of a detach by hand. `give_back` is called when what took much memory is done, and may block."""
 
     def __init__(
         self,

@@ -247,15 +247,16 @@ class EntryUseCases(Changes):
             self._check(name, edit, opts, whole=False)
             self.enforce(Draft(parts, _resources(name), edit, status=status(edit)), opts)
             if not opts.dry_run:
-                self._tell_lists(name, about, origins)
+                self._tell_lists(name, edit, about, origins)
                 then()
             return self._answer(name, edit, opts, about)
 
         async with self.writer.lock:
             return await self.writer.call(work)
 
-    def _tell_lists(self, name: str, about: Sequence[Prefix], origins: Sequence[str | None]) -> None:
-        for since in tuple(self.lists):
+    def _tell_lists(self, name: str, edit: Edit, about: Sequence[Prefix], origins: Sequence[str | None]) -> None:
+        """What the edit changes they see by themselves, and sooner."""
+        for since in tuple(self.lists) if edit.kept else ():
             said = zip(about, origins, strict=True)
             since.written(name, [(prefix, origin) for prefix, origin in said if origin is not None])
 
@@ -280,7 +281,7 @@ class EntryUseCases(Changes):
             edit = make(state)
             self._check(name, edit, opts, whole=whole)
             if not opts.dry_run:
-                self._tell_lists(name, about or (), origins)
+                self._tell_lists(name, edit, about or (), origins)
             return edit
 
         if opts.dry_run:

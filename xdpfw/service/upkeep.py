@@ -79,7 +79,9 @@ class Upkeep(BanUseCases, EventUseCases, ConfirmUseCases, AuditUseCases, VerifyU
             await self.reconcile()
 
     async def take_readings(self) -> None:
-        await asyncio.to_thread(self.traffic.sample, sorted(self.interfaces.attached))
+        looked = await asyncio.to_thread(self.traffic.sample, sorted(self.interfaces.attached))
+        if looked and not self.traffic.watched:  # what that took is not needed before the next look, in some seconds
+            await asyncio.to_thread(self.give_back)
 
     async def settle(self) -> None:
         async with self.writer.lock:
