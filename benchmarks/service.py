@@ -27,6 +27,8 @@ START_UPS = 10
 SECONDS_EACH = 3
 """So often at most is done what takes seconds and is compared with nothing."""
 REPLACEMENTS = 21
+SAMPLES, SAMPLED_EVERY = 27, 0.21
+"""Of memory, over more than the five seconds between two looks at talkers that nobody asks for."""
 IDLE = 15
 """Seconds after which a daemon counts as idle."""
 ATTACH = ("--listen", "none", "--attach", "lan1:native")
@@ -285,5 +287,10 @@ def mapped_tables(daemon: Daemon) -> float:
 
 
 def memory(daemon: Daemon, when: str, goal: float) -> Iterator[Figure]:
-    yield Figure(f"daemon's memory, {when}", "MB", goal, (resident(daemon),))
+    """Several samples: now and then it takes more for a moment."""
+    found = []
+    for _ in range(SAMPLES):
+        found.append(resident(daemon))
+        time.sleep(SAMPLED_EVERY)
+    yield Figure(f"daemon's memory, {when}", "MB", goal, tuple(found))
     yield Figure("  of that, tables of the packet path", "MB", None, (mapped_tables(daemon),))

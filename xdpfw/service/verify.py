@@ -101,7 +101,8 @@ class VerifyUseCases(Changes):
         anything. Where others wrote meanwhile it means little."""
         async with self.writer.lock:
             before, expected = self.writer.performed, await self.writer.call(self.compiler.expected)
-        took_much = not self.traffic.watched or (not quick and expected.prefixes >= MANY)
+        many = expected.prefixes >= MANY
+        to_give_back = not quick if many else not self.traffic.watched
         try:
             found = await asyncio.to_thread(self._timed, expected, quick=quick)
         except Exception:
@@ -112,7 +113,7 @@ class VerifyUseCases(Changes):
             return None, False
         finally:
             del expected
-            if took_much:
+            if to_give_back:
                 await asyncio.to_thread(self.give_back)
         return found, not found or self.writer.performed == before
 
