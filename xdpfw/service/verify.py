@@ -20,7 +20,7 @@ from xdpfw.store.port import Ledger
 log = logging.getLogger("xdpfw.drift")
 
 MANY = 50_000
-"""Prefixes to which a look at everything takes memory that is worth giving back, also when readings need it again."""
+"""From so many prefixes on it takes long to give memory back and to get it again: only after a look at everything."""
 
 
 class VerifyUseCases(Changes):
