@@ -9,7 +9,6 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ import numpy as np
 from xdpfw.clock import ClockAnchor, SystemClock
 from xdpfw.hold import Hold
 from xdpfw.kernel import pinned, takeover
-from xdpfw.model.errors import Conflict, NotAllowed, NotFound, StoreError
+from xdpfw.model.errors import Conflict, NotFound, StoreError, told_as
 from xdpfw.model.limits import Limits
 from xdpfw.model.views import DeviationView, VerificationView
 from xdpfw.policy.compiler import Compiler
@@ -34,7 +33,7 @@ def verify(settings: Settings) -> VerificationView:
     """Raises Conflict (a daemon is there, or a newer version was), NotFound, NotAllowed, StoreError, KernelError and
     MapFull."""
     began = time.monotonic()
-    with _telling():
+    with told_as(StoreError):
         _refuse_while_one_runs(settings.state_dir)
         saved = _saved(settings.state_dir / DATABASE)
         expected = _compiled(saved, settings.limits)
@@ -68,16 +67,6 @@ def _saved(database: Path) -> Saved:
                 shutil.copyfile(path, Path(scratch, path.name))
         with contextlib.closing(SqliteStore(Path(scratch, database.name))) as store:
             return store.load()
-
-
-@contextlib.contextmanager
-def _telling() -> Iterator[None]:
-    try:
-        yield
-    except PermissionError as error:
-        raise NotAllowed(f"{error.filename}: {error.strerror}; be root") from None
-    except OSError as error:
-        raise StoreError(f"{error.filename}: {error.strerror}") from None
 
 
 def _compiled(saved: Saved, limits: Limits) -> Expected:

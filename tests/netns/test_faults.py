@@ -17,6 +17,7 @@ from lab.network import Network
 from lab.probes import expect, reach, start_services
 from lab.rest import Answer
 from lab.waiting import eventually
+from tests.conftest import lacks
 from tests.netns.conftest import Site, attach_all, xdp
 
 pytestmark = pytest.mark.netns
@@ -156,14 +157,14 @@ def test_a_bpffs_that_is_unmounted_under_it_is_mounted_and_filled_again(make_net
 
 def test_without_libbpf_the_start_says_what_to_install(site: Site) -> None:
     if not LIBBPF.exists():
-        pytest.skip(f"no {LIBBPF} (found: {ctypes.util.find_library('bpf')})")
+        lacks(f"no {LIBBPF} (found: {ctypes.util.find_library('bpf')})")
     site.daemon.stop()
     assert "apt-get install libbpf1" in fails(site, mounting(f"mount --bind /dev/null {LIBBPF}"))
 
 
 def test_without_bcc_what_was_compiled_is_used_and_what_needs_more_is_refused(site: Site) -> None:
     if not BCC.exists():
-        pytest.skip(f"no {BCC}")
+        lacks(f"no {BCC}")
     site.daemon.kill()
     site.daemon.wrapped = mounting(f"mount -t tmpfs none {BCC}")
     site.daemon.start()

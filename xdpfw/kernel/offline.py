@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from xdpfw.kernel.bpffs import DEFAULT, Pins
-from xdpfw.model.errors import KernelError, NotAllowed
+from xdpfw.model.errors import KernelError, told_as
 
 
 def attached(instance: str, bpffs: Path = DEFAULT) -> list[str]:
     """Interfaces with a pinned link of this instance. Raises NotAllowed and KernelError."""
-    with _telling():
+    with told_as(KernelError):
         return Pins(instance, bpffs).linked()
 
 
@@ -27,7 +26,7 @@ def detach(instance: str, interface: str | None = None, bpffs: Path = DEFAULT) -
 
     Raises NotAllowed and KernelError.
     """
-    with _telling():
+    with told_as(KernelError):
         pins = Pins(instance, bpffs)
         names = [name for name in pins.linked() if interface in (None, name)]
         for name in names:
@@ -56,13 +55,3 @@ def _take_off_filter(name: str, pins: Pins) -> None:
         from xdpfw.kernel import tc
 
         tc.take_off(name, pins.clsact_marks)
-
-
-@contextlib.contextmanager
-def _telling() -> Iterator[None]:
-    try:
-        yield
-    except PermissionError as error:
-        raise NotAllowed(f"{error.filename}: {error.strerror}; be root") from None
-    except OSError as error:
-        raise KernelError(f"{error.filename}: {error.strerror}") from None

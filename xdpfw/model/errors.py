@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -85,3 +86,14 @@ class MapFull(XdpfwError):
     """A table of the packet path is full. The detail names it, its size and the setting that raises it."""
 
     status, title = 507, "A map is full"
+
+
+@contextmanager
+def told_as(kind: type[XdpfwError]) -> Iterator[None]:
+    """What the system refuses about a file, as an error of this kind; as NotAllowed where another user may."""
+    try:
+        yield
+    except PermissionError as error:
+        raise NotAllowed(f"{error.filename}: {error.strerror}; be root") from None
+    except OSError as error:
+        raise kind(f"{error.filename}: {error.strerror}") from None
