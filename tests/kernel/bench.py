@@ -29,7 +29,10 @@ class Bench:
         self.program, _ = libbpf.prog_load("bench", program.compiled.link(descriptors), frags=program.frags)
 
     def run(self, frame: bytes, times: int = 1) -> bool:
-        """Whether it passes."""
+        """Whether it passes, on an interface that no rule names."""
+        for generation in (0, 1):
+            number = self.kernel._instances.vector_of(None, generation)
+            self.own.write_vector(generation, number)
         # One by one: for a repeated run the kernel installs a dispatcher and waits for a grace period.
         verdicts = {libbpf.test_run(self.program, frame)[0] for _ in range(times)}
         assert verdicts in ({DROP}, {PASS})

@@ -22,6 +22,7 @@ from tests.kernel.bench import Bench
 from tests.wire import private_namespace
 from xdpfw.kernel.adapter import RealKernel
 from xdpfw.kernel.bpffs import DEFAULT, ensure_mounted, remove_tree
+from xdpfw.kernel.cache import FEATURES
 from xdpfw.kernel.clock import KernelClock
 from xdpfw.kernel.compile import find_interpreter
 from xdpfw.kernel.program import PROGRAMS
@@ -70,6 +71,7 @@ class Host:
         self.state_dir = state_dir
         self.state_dir.mkdir(parents=True, exist_ok=True)
         (state_dir / PROGRAMS).symlink_to(programs)
+        (programs / FEATURES).unlink(missing_ok=True)  # which of them another host used last
         self._running: list[RealKernel] = []
 
     @property

@@ -26,8 +26,8 @@ pytestmark = [pytest.mark.netns, pytest.mark.alone]
 COUNT = 1_000_000
 RATE = 8_000
 SOURCES = 500
-P99 = 0.5
-"""Seconds that one block may take during an import."""
+P99 = 0.25
+"""How much of an import one block may take meanwhile; half a second where that takes two."""
 ENOUGH = 110
 """Latencies that tell which one in a hundred exceeds."""
 STALL = 0.5
@@ -42,6 +42,7 @@ class Outcome:
     latencies: list[float]
     singles: list[str]
     signs_of_life: list[float]
+    import_time: float
 
 
 def replace(daemon: Daemon, body: bytes) -> Answer:
@@ -93,15 +94,17 @@ def outcome(tools: None) -> Iterator[Outcome]:
             "clean": [f"198.51.100.{n}" for n in range(1, 255)] + [f"fd00:1::{n:x}" for n in range(256)],
         }
         flow, numbers = Flow(network, network.clients[0], sources, RATE), itertools.count()
+        began = time.monotonic()
         with asking(daemon.socket) as signs_of_life:
             answer, singles, latencies = replace_meanwhile(site, second, numbers)
+        import_time = time.monotonic() - began
         flow.wait(RATE // 2)
         flow.stop()
         while len(latencies) < ENOUGH:
             for body in (first, second):
                 _, singles, more = replace_meanwhile(site, body, numbers)
                 latencies += more
-        yield Outcome(site, flow, answer, latencies, singles, signs_of_life)
+        yield Outcome(site, flow, answer, latencies, singles, signs_of_life, import_time)
 
 
 def test_replace_is_one_step(outcome: Outcome) -> None:
@@ -126,9 +129,9 @@ def test_single_blocks_do_not_wait_for_the_import(outcome: Outcome) -> None:
     p99 = latencies[int((len(latencies) - 1) * 0.99)]
     print(
         f"single block during the import of {COUNT:,}: median {latencies[len(latencies) // 2] * 1000:.1f} ms, "
-        f"p99 {p99 * 1000:.1f} ms, {len(latencies)} blocks"
+        f"p99 {p99 * 1000:.1f} ms, {len(latencies)} blocks; the import took {outcome.import_time:.1f} s"
     )
-    assert p99 < P99
+    assert p99 < P99 * outcome.import_time
     rest = outcome.site.daemon.rest
     present = {
         item["prefix"].partition("/")[0] for item in rest.get("sets/block/entries?origin=single&limit=1000")["items"]
