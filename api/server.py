@@ -63,6 +63,9 @@ class Server(uvicorn.Server):
         return [each for each in self.server_state.connections if isinstance(each, Connection)]
 
     async def on_tick(self, counter: int) -> bool:
+        for door in self._doors:
+            if door.done():
+                door.result()  # nobody would be let in any more: whoever serves shall know
         if counter % 5 == 0:
             now = asyncio.get_running_loop().time()
             for connection in self._connections():

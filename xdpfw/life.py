@@ -63,7 +63,8 @@ async def serve(settings: Settings, program: PacketProgram, supervisor: Supervis
     await asyncio.sleep(0)  # so that its thread is under way before the imports hold this one
     from xdpfw.listening import listening
 
-    async with listening(settings, firewall, store, supervisor.sockets()) as certificates, stopping(loading):
+    http = listening(settings, firewall, store, supervisor.sockets(), stop.set)
+    async with http as certificates, stopping(loading):
         await first_of(loading, stop)
         if stop.is_set():
             return 0

@@ -7,7 +7,7 @@ import asyncio
 import ipaddress
 import logging
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from api.app import create_app
@@ -25,12 +25,13 @@ log = logging.getLogger("xdpfw.daemon")
 
 @asynccontextmanager
 async def listening(
-    settings: Settings, firewall: Firewall, store: Store, given: Sequence[socket.socket] = ()
+    settings: Settings, firewall: Firewall, store: Store, given: Sequence[socket.socket], end: Callable[[], None]
 ) -> AsyncIterator[Certificates | None]:
-    """Serve HTTP while the body runs. `given`: listening sockets that take the place of those of the settings.
+    """Serve HTTP while the body runs. `given`: listening sockets that take the place of those of the settings. `end`
+    asks for the end of the body: nobody can reach the daemon any more.
 
     TCP that cannot be served is no reason not to filter: it is told in the log and in the status.
-    Raises XdpfwError when the unix socket cannot be served.
+    Raises XdpfwError when the unix socket cannot be served; after the body, what ended the server if it was not we.
     """
     tcp: list[socket.socket] = []
     certificates = None
@@ -43,14 +44,19 @@ async def listening(
     unix = [sock for sock in given if sock.family == socket.AF_UNIX] or [unix_socket(settings.socket)]
     http = server(create_app(firewall, Tokens(store), names=settings.names), tls=certificates)
     serving = asyncio.create_task(http.serve(sockets=[*unix, *tcp]))
+    serving.add_done_callback(lambda _: end())
     log.info("listening on %s", " and ".join(map(_name, (*unix, *tcp))))
     try:
         yield certificates
     finally:
         http.should_exit = True
-        await serving
-        if not any(sock.family == socket.AF_UNIX for sock in given):
-            settings.socket.unlink(missing_ok=True)
+        try:
+            await serving
+        finally:
+            for sock in (*unix, *tcp):
+                sock.close()
+            if not any(sock.family == socket.AF_UNIX for sock in given):
+                settings.socket.unlink(missing_ok=True)
 
 
 def _certificates(settings: Settings) -> Certificates | None:
