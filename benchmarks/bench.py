@@ -13,7 +13,7 @@ import platform
 import sys
 from pathlib import Path
 
-from benchmarks import answers, control, floor, leftovers, live, log, memory, packets, plots, talkers
+from benchmarks import answers, control, floor, leftovers, live, log, memory, packets, pieces, plots, talkers
 from benchmarks.parts import Part, measured
 from benchmarks.service import Bench
 
@@ -22,6 +22,7 @@ def parts(count: int, repeat: int) -> dict[str, Part]:
     service = Bench(count, repeat)
     return {
         "packets": lambda: packets.measure(repeat),
+        "pieces": lambda: pieces.measure(repeat),
         "live": lambda: live.measure(repeat),
         "floor": lambda: floor.measure(repeat),
         "talkers": lambda: talkers.measure(repeat),

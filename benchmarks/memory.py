@@ -16,11 +16,11 @@ from pathlib import Path
 
 from benchmarks.figures import Figure, Point
 from benchmarks.service import files, put, resident, settle, site
+from benchmarks.tables import COUNTERS, held
 from benchmarks.viewers import Talkers
 from lab import prefixes
 from lab.daemon import Daemon
-from xdpfw.kernel.maps import possible_cpus, shared_specs
-from xdpfw.model.limits import Limits
+from xdpfw.kernel.maps import possible_cpus
 
 GROUPS = Path("/sys/fs/cgroup")
 SIZES = (1_000, 100_000, 1_000_000)
@@ -81,7 +81,6 @@ def measure(count: int) -> Iterator[Figure]:
 
 def _by_prefixes(count: int) -> Iterator[Figure]:
     """After an import into an empty daemon with hardly any talkers, and with nothing loaded."""
-    counters = _sizes(Limits())["leaf_counters"]
     for size in (0, *sorted({min(size, count) for size in SIZES})):
         with _daemon(FEW) as (measured, daemon):
             if size:
@@ -89,12 +88,16 @@ def _by_prefixes(count: int) -> Iterator[Figure]:
                 settle(daemon)
             time.sleep(CALM)
             used, peak = measured.usage(), resident(daemon, "VmHWM")
+            tables = held(daemon.pins, used.kernel)
+        counters = tables.pop(COUNTERS)
         rest, goal = used.process + used.kernel - counters, GOAL if size == SIZES[-1] else None
         point = partial(Point, "memory by prefixes", size=size)
         yield Figure(f"{size:,} prefixes, few talkers: daemon", "MB", None, (used.process,), point("daemon"))
         yield Figure("  kernel", "MB", None, (used.kernel,), point("kernel"))
-        yield Figure("  of that, counters of entries", "MB", None, (counters,))
-        yield Figure("  daemon and kernel without those", "MB", goal, (rest,))
+        yield Figure(f"  of that, {COUNTERS}", "MB", None, (counters,))
+        for kind, taken in tables.items() if size in (0, SIZES[-1]) else ():
+            yield Figure(f"  of that, {kind}", "MB", None, (taken,))
+        yield Figure(f"  daemon and kernel without {COUNTERS}", "MB", goal, (rest,))
         yield Figure("  the daemon's peak, what it has mapped included", "MB", None, (peak,), point("daemon's peak"))
 
 
@@ -123,8 +126,3 @@ def _daemon(talkers: int) -> Iterator[tuple[Group, Daemon]]:
         settings.flush()
         with site(measured.command, ("--config", settings.name)) as (_, daemon):
             yield measured, daemon
-
-
-def _sizes(limits: Limits) -> dict[str, float]:
-    """Megabytes of the arrays that all interfaces share."""
-    return {spec.name: spec.bytes / 1e6 for spec in shared_specs(limits, possible_cpus())}

@@ -58,7 +58,7 @@ def _family(family: Family, rounds: int) -> Iterator[Figure]:
                 if (fd := opened.enter_context(xdp_filter(variant))) is not None:
                     programs[peer] = fd
             for name, addresses in _mixes(random, clean, listing, hosts, family).items():
-                values = _run(programs, addresses, family, rounds)
+                values = run(programs, addresses, family, rounds)
                 what = f"IPv{family}, {size:,} prefixes, {name}"
                 yield from _figures(what, name, size, family, values, empty)
                 empty = values if not size and name == "clean" else empty
@@ -75,7 +75,8 @@ def _mixes(
     return found
 
 
-def _run(programs: Mapping[str, int], addresses: Addresses, family: Family, rounds: int) -> Values:
+def run(programs: Mapping[str, int], addresses: Addresses, family: Family, rounds: int) -> Values:
+    """ns of each, in turns."""
     course = Course(addresses, family)
     try:
         with ExitStack() as opened:

@@ -119,16 +119,20 @@ class Site:
             own.close()
 
     @contextmanager
-    def program(self, *flags: str, lru: bool = False, own: InterfaceMaps | None = None) -> Iterator[int]:
-        """The packet program on these tables, its counters its own. `lru`: with talkers in the kernel's LRU hash."""
+    def program(
+        self, *flags: str, lru: bool = False, main: str = "", own: InterfaceMaps | None = None
+    ) -> Iterator[int]:
+        """The packet program on these tables, its counters its own. `lru`: with talkers in the kernel's LRU hash;
+        `main`: a file of SOURCES in place of xdp_filter.c."""
         with ExitStack() as opened:
             own = own or opened.enter_context(self.tables())
             maps = {**self.kernel.descriptors(), **own.descriptors()}
             made = self.kernel.program
             compiled = made.compiled
             if flags or lru:
-                text, names = _with_lru_talkers() if lru else made.source, list(PROGRAM_MAPS)
+                text, names = _with(main, "xdp_filter.c") if main else made.source, list(PROGRAM_MAPS)
                 if lru:
+                    text = _with("lru_talkers.h", "talkers.h")
                     maps["lru_talkers"] = libbpf.map_create(LRU_PERCPU_HASH, "lru_talkers", 16, 40, LRU_TALKERS, 0)
                     opened.callback(os.close, maps["lru_talkers"])
                     names.append("lru_talkers")
@@ -143,11 +147,13 @@ def compiled_once(source: str, function: str, maps: tuple[str, ...], flags: tupl
     return compile_source(source, function, maps, flags)
 
 
-def _with_lru_talkers() -> str:
+@cache
+def _with(file: str, place_of: str) -> str:
+    """The program's text with a file of ours in the place of one of its own."""
     with tempfile.TemporaryDirectory(prefix="xdpfw-bench-") as place:
         for path in find_sources().iterdir():
             shutil.copy(path, place)
-        shutil.copy(SOURCES / "lru_talkers.h", Path(place, "talkers.h"))
+        shutil.copy(SOURCES / file, Path(place, place_of))
         return inline(Path(place, "xdp_filter.c"))
 
 
