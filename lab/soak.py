@@ -45,6 +45,8 @@ REST, APART = 2.0, 10.0
 """Seconds of each rest, and of the work between two."""
 FEWEST = 4
 """Rests, however short the time."""
+TOLD = 30.0
+"""Seconds from one sign of life to the next."""
 
 
 def sources(seed: int) -> dict[str, list[str]]:
@@ -71,6 +73,7 @@ class Soak:
         self.sizes: list[Sizes] = []
         self.lost_events = 0
         self._over = threading.Event()
+        self._began = self._told = time.monotonic()
 
     def _prepare(self) -> None:
         rest = self.daemon.rest
@@ -85,14 +88,14 @@ class Soak:
         early."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: self._over.set())
-        began = time.monotonic()
         self.work.start()
         names = list(self.kills.points)
         while not self._over.is_set() and (
-            len(self.kills.started) < kills or (not kills and time.monotonic() - began < seconds * KILLED)
+            len(self.kills.started) < kills or (not kills and time.monotonic() - self._began < seconds * KILLED)
         ):
             self.kills.once(names[len(self.kills.started) % len(names)])
             self._over.wait(0 if kills else self._chosen.uniform(0, EVERY))
+            self._tell(f"killed {len(self.kills.started)} times")
         self._rest_now_and_then(seconds * (1 - KILLED))
         self.work.stop()
         self.flow.stop()
@@ -107,6 +110,14 @@ class Soak:
             with self.work.resting():
                 found = at_rest(lambda: Sizes.of(self.daemon), REST)
             self.sizes += [found] * bool(number)
+            self._tell(f"at rest {number + 1} of {rests}")
+
+    def _tell(self, what: str) -> None:
+        """Now and then how far it is."""
+        now = time.monotonic()
+        if now - self._told > TOLD:
+            self._told = now
+            print(f"{now - self._began:.0f} s: {what}, {self.flow.arriving():,} packets so far", file=sys.stderr)
 
     # what came of it
 
