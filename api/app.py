@@ -32,7 +32,12 @@ from api.routers import (
 from xdpfw import __version__
 from xdpfw.service import Firewall
 
-BASE = "/api/v1"
+ROUTERS = [
+    *(module.router for module in (entries, addresses, health, interfaces, live, sets, policy, rules, explain, events)),
+    *(module.router for module in (tokens, config, confirmations, audit, panic, verification)),
+    *(health.root, metrics.root, dashboard.router),
+]
+"""Asked in this order, and each of them takes its time: what is called most comes first."""
 
 
 def create_app(firewall: Firewall, tokens_: Tokens, *, trust: Trust | None = None, names: Collection[str] = ()) -> Gate:
@@ -45,18 +50,10 @@ def create_app(firewall: Firewall, tokens_: Tokens, *, trust: Trust | None = Non
         redoc_url=None,
         openapi_url=None,
         redirect_slashes=False,
-        generate_unique_id_function=openapi.operation_id,
+        routes=[route for router in ROUTERS for route in router.routes],
     )
     app.state.firewall = firewall
     app.state.tokens = tokens_
-    # Routers are asked in this order, and each of them takes its time: what is called most comes first.
-    for module in (entries, addresses, health, interfaces, live, sets, policy, rules, explain, events, tokens):
-        app.include_router(module.router, prefix=BASE)
-    for module in (config, confirmations, audit, panic, verification):
-        app.include_router(module.router, prefix=BASE)
-    app.include_router(health.root)
-    app.include_router(metrics.root)
-    app.include_router(dashboard.router)
     errors.install(app)
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     # around all of it, so that an answer to a defect has its number too

@@ -8,7 +8,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute
 
 from api.fields import describe
 from api.schemas import EntriesPatch
@@ -57,11 +56,6 @@ ANSWER = {
 }
 READ_ERRORS = ("400", "401", "403", "404", "422", "429", "503")
 WRITE_ERRORS = ("400", "401", "403", "404", "409", "412", "413", "415", "422", "429", "503", "507")
-
-
-def operation_id(route: APIRoute) -> str:
-    """The name of the endpoint's function: stable, unique, and a good method name in a generated client."""
-    return route.name
 
 
 def document(app: FastAPI) -> dict[str, Any]:

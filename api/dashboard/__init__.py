@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from starlette.exceptions import HTTPException
 
-from api.bodies import StrictRoute
 from api.deps import check_fresh
 from api.encoding import takes_gzip
+from api.routing import routes
 
 UI = Path(__file__).parent / "ui"
 CHARTS = Path("/usr/share/javascript/dygraphs/dygraph.min.js")
@@ -41,7 +41,7 @@ _HEADERS = {
     "X-Frame-Options": "DENY",
 }
 
-router = APIRouter(include_in_schema=False, route_class=StrictRoute)
+router = routes("page", prefix="", include_in_schema=False)
 
 
 @dataclass(frozen=True, slots=True)

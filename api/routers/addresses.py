@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-
-from api.bodies import StrictRoute
 from api.deps import Service
 from api.params import PathAddress
+from api.routing import routes
 from xdpfw.model.views import AddressView
 
-router = APIRouter(tags=["addresses"], route_class=StrictRoute)
+router = routes("addresses")
 
 
 @router.get("/addresses/{ip:path}", summary="What happens to packets from an address")

@@ -5,16 +5,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import Depends, Query
 
-from api.bodies import StrictRoute
 from api.deps import Service, need_admin
 from api.params import DEFAULT_LIMIT, Cursor, Limit
+from api.routing import routes
 from xdpfw.model.errors import Fault, InvalidInput
 from xdpfw.model.ledger import AuditQuery, Outcome
 from xdpfw.model.ledger_views import AuditPage
 
-router = APIRouter(tags=["audit"], route_class=StrictRoute, dependencies=[Depends(need_admin)])
+router = routes("audit", dependencies=[Depends(need_admin)])
 
 LAST_ID = 2**63 - 1
 Actor = Annotated[

@@ -6,21 +6,22 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from api.answers import RevisionPage, marks, page_of
 from api.auth import Role
-from api.bodies import StrictRoute, check_type, chunks, media_type
+from api.bodies import check_type, chunks, media_type
 from api.config_schema import CONFIG_ANSWER, CONFIG_BODY
 from api.deps import Service, check_fresh
 from api.documents import YAML, YAML_TYPES, read_json, read_yaml, write_yaml
 from api.params import DEFAULT_LIMIT, Cursor, Limit, Options
+from api.routing import routes
 from api.schemas import RollbackBody
 from api.streams import preferred
 from xdpfw.model.ledger_views import ChangeView
 
-router = APIRouter(tags=["configuration"], route_class=StrictRoute)
+router = routes("configuration")
 
 JSON_LIMIT, YAML_LIMIT = 32 << 20, 8 << 20
 ALL = "*"

@@ -5,15 +5,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Response
+from fastapi import Depends, Path, Response
 
 from api.answers import DELETION, ConfirmationPage, gone, marks
-from api.bodies import StrictRoute
 from api.deps import Service, etag_of
 from api.params import DEFAULT_LIMIT, Cursor, Limit, PlainOptions
+from api.routing import routes
 from xdpfw.model.views import Written
 
-router = APIRouter(tags=["confirmations"], route_class=StrictRoute)
+router = routes("confirmations")
 
 Id = Annotated[str, Path(description="Id of the confirmation", examples=["5f0c9a1e"])]
 

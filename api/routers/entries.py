@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import Depends, Query, Request, Response
 from pydantic import AfterValidator
 
 from api.answers import DELETION, EntryAnswer, entry_answer, gone, marks
@@ -13,7 +13,6 @@ from api.bodies import (
     BULK_LIMIT,
     FORMS,
     PATCH_LIMIT,
-    StrictRoute,
     check_type,
     chunks,
     media_type,
@@ -30,6 +29,7 @@ from api.params import (
     SetName,
     Within,
 )
+from api.routing import routes
 from api.schemas import AddedEntry, EntriesPatch, EntryBody
 from api.streams import MEDIA_TYPES, json_lines, negotiate, stream, text_lines
 from xdpfw.clock import SECOND, from_datetime
@@ -38,7 +38,7 @@ from xdpfw.model.errors import Fault, InvalidInput
 from xdpfw.model.policy import DEFAULT_ORIGIN, Claim
 from xdpfw.model.views import EntriesWritten, EntryPage, EntryView
 
-router = APIRouter(tags=["entries"], route_class=StrictRoute)
+router = routes("entries")
 
 LIST = {
     "content": {

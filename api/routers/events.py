@@ -7,15 +7,15 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import Depends, Query, Request
 from pydantic import AfterValidator, TypeAdapter
 from starlette.responses import Response, StreamingResponse
 
 from api.auth import Tokens
-from api.bodies import StrictRoute
 from api.deps import Service
 from api.events import event, event_stream, stream_of
 from api.params import Within, interface_name
+from api.routing import routes
 from xdpfw import __version__
 from xdpfw.events import Event, EventFilter
 from xdpfw.frames.pcapng import MEDIA_TYPE, CaptureWriter
@@ -23,7 +23,7 @@ from xdpfw.model.packet_views import EventView
 from xdpfw.model.rule_form import protocol as protocol_number
 from xdpfw.model.rule_form import rule_id
 
-router = APIRouter(tags=["events"], route_class=StrictRoute)
+router = routes("events")
 
 _EVENT = TypeAdapter(EventView)
 _ALIVE = b": nothing for a while\n\n"

@@ -9,20 +9,21 @@ import binascii
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from pydantic import AfterValidator, TypeAdapter
 from starlette.responses import Response, StreamingResponse
 
-from api.bodies import REPLAY_LIMIT, StrictRoute, check_type, chunks, spooled
+from api.bodies import REPLAY_LIMIT, check_type, chunks, spooled
 from api.deps import Service
 from api.params import interface_name
+from api.routing import routes
 from api.schemas import ExplainBody
 from xdpfw.frames.build import Description
 from xdpfw.model.errors import Fault, InvalidInput
 from xdpfw.model.packet_views import ReplayedPacket, ReplayView
 from xdpfw.model.views import ExplainView
 
-router = APIRouter(tags=["explain"], route_class=StrictRoute)
+router = routes("explain")
 
 CAPTURES = ("application/vnd.tcpdump.pcap", "application/x-pcapng", "application/octet-stream")
 REPLAY_BODY: dict[str, Any] = {

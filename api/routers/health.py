@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from fastapi.responses import JSONResponse
 
 from api.answers import Health, Readiness
-from api.bodies import StrictRoute
 from api.deps import Service
 from api.errors import problem
+from api.routing import routes
 from xdpfw.model.errors import Fault
 from xdpfw.model.views import StatusView
 
-root = APIRouter(tags=["health"], route_class=StrictRoute)
-router = APIRouter(tags=["health"], route_class=StrictRoute)
+root = routes("health", prefix="")
+router = routes("health")
 
 
 @root.get("/healthz", summary="Alive")

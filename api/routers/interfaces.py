@@ -5,17 +5,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import Depends, Query, Response
 
 from api.answers import DELETION, InterfaceAnswer, InterfacePage, beside, gone, marks, page
-from api.bodies import StrictRoute
 from api.deps import Service, etag_of, need_admin
 from api.params import DEFAULT_LIMIT, Cursor, InterfaceName, Limit, Options, PlainOptions, Reasons, Talkers
+from api.routing import routes
 from api.schemas import InterfaceBody
 from xdpfw.model.packet_views import ProgramView
 from xdpfw.model.views import CountersView, InterfaceView, TalkersView
 
-router = APIRouter(tags=["interfaces"], route_class=StrictRoute)
+router = routes("interfaces")
 ADMIN = [Depends(need_admin)]
 
 

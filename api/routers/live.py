@@ -5,22 +5,22 @@ from __future__ import annotations
 
 import gzip
 
-from fastapi import APIRouter, Request, Response
+from fastapi import Request, Response
 from pydantic import TypeAdapter
 
 from api.answers import CountersPage, HistoryPage
-from api.bodies import StrictRoute
 from api.deps import Service
 from api.encoding import takes_gzip
 from api.events import event, event_stream, stream_of
 from api.params import InterfaceName, Interval, OneInterface, Reasons, Spans, Talkers
+from api.routing import routes
 from xdpfw.hub import together
 from xdpfw.model.views import CountersView, HistoryView, StatusView, TalkersView
 
 OFTEN, SELDOM = 1.0, 3.0
 """Seconds from one event to the next of the parts of the live stream."""
 
-router = APIRouter(tags=["live"], route_class=StrictRoute)
+router = routes("live")
 
 _COUNTERS, _COUNTERS_PAGE, _TALKERS = TypeAdapter(CountersView), TypeAdapter(CountersPage), TypeAdapter(TalkersView)
 _STATUS = TypeAdapter(StatusView)

@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from fastapi.responses import PlainTextResponse
 
-from api.bodies import StrictRoute
 from api.deps import Service
 from api.metrics import MEDIA_TYPE, collect
+from api.routing import routes
 
-root = APIRouter(tags=["health"], route_class=StrictRoute)
+root = routes("health", prefix="")
 
 
 @root.get("/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse)

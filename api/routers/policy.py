@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import Depends, Response
 
 from api.answers import PolicyAnswer, beside, marks
-from api.bodies import StrictRoute
 from api.deps import Service, etag_of
 from api.params import Options
+from api.routing import routes
 from api.schemas import PolicyPatch
 from xdpfw.model.views import PolicyView
 
-router = APIRouter(tags=["policy"], route_class=StrictRoute)
+router = routes("policy")
 
 
 @router.get("/policy", summary="The policy", dependencies=[Depends(etag_of("policy"))])

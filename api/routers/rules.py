@@ -5,20 +5,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import Depends, Path, Request, Response
 from pydantic import AfterValidator
 
 from api.answers import DELETION, RuleAnswer, RulePage, beside, gone, marks, page_of
-from api.bodies import PATCH_LIMIT, StrictRoute, read_json
+from api.bodies import PATCH_LIMIT, read_json
 from api.deps import Service, etag_of
 from api.params import A_NAME, DEFAULT_LIMIT, Cursor, Limit, Options
+from api.routing import routes
 from api.rule_schema import PATCH_BODY, RULE_BODY, RULES_BODY
 from xdpfw.model.errors import Fault, InvalidInput
 from xdpfw.model.rule_form import parse_rule, parse_rules, rule_id
 from xdpfw.model.views import RulesWritten, RuleView
 from xdpfw.policy.order import Place
 
-router = APIRouter(tags=["rules"], route_class=StrictRoute)
+router = routes("rules")
 
 RuleId = Annotated[
     str, Path(description="Id of the rule", examples=["web"], json_schema_extra=A_NAME), AfterValidator(rule_id)

@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import Depends, Response
 
 from api.answers import DELETION, SetAnswer, SetPage, beside, gone, marks, page
-from api.bodies import StrictRoute
 from api.deps import Service, etag_of
 from api.params import DEFAULT_LIMIT, Cursor, Limit, Options, SetName
+from api.routing import routes
 from api.schemas import SetBody
 from xdpfw.model.views import SetView
 
-router = APIRouter(tags=["sets"], route_class=StrictRoute)
+router = routes("sets")
 
 
 @router.get("/sets", summary="List sets", dependencies=[Depends(etag_of("sets"))])

@@ -6,13 +6,13 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import Depends, Path, Request, Response
 
 from api.answers import DELETION, TokenAnswer, TokenPage, TokenView, gone, marks, page
 from api.auth import Role
-from api.bodies import StrictRoute
 from api.deps import Service, TokenStore, check_fresh, need_admin
 from api.params import DEFAULT_LIMIT, Cursor, Limit, PlainOptions
+from api.routing import routes
 from api.schemas import TokenBody
 from xdpfw.clock import from_datetime, to_datetime
 from xdpfw.model.ledger import Difference, Differences
@@ -21,7 +21,7 @@ from xdpfw.service.telling import tell
 from xdpfw.store.port import TokenRecord
 from xdpfw.versions import check_match
 
-router = APIRouter(tags=["tokens"], route_class=StrictRoute, dependencies=[Depends(need_admin)])
+router = routes("tokens", dependencies=[Depends(need_admin)])
 
 TokenId = Annotated[str, Path(description="Id of the token", examples=["5f0c9a1e"])]
 

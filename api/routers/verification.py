@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import Depends, Response
 
 from api.answers import VerificationAnswer, beside, marks
-from api.bodies import StrictRoute
 from api.deps import Service, need_admin
 from api.params import PlainOptions
+from api.routing import routes
 from xdpfw.model.views import VerificationView
 
-router = APIRouter(tags=["health"], route_class=StrictRoute)
+router = routes("health")
 
 
 @router.get("/verification", summary="Compare the kernel's tables with the policy")
