@@ -48,7 +48,7 @@ def main() -> int:
     ]
     for worker in workers:
         worker.start()
-    frames, wrong = _watch(workers, reports)
+    frames, wrong = _watch(workers, reports, sum(stretch.frames for stretch in todo))
     failed = any(worker.exitcode for worker in workers)
     return 1 if wrong or failed or not frames else 0
 
@@ -82,7 +82,7 @@ def work(seed: int, captured: list[bytes], todo: list[plan.Stretch], reports: Qu
             host.close()
 
 
-def _watch(workers: list[mp.Process], reports: Queue[tuple[int, str]]) -> tuple[int, int]:
+def _watch(workers: list[mp.Process], reports: Queue[tuple[int, str]], total: int) -> tuple[int, int]:
     """Until all are done. Answers how many frames were judged, and in how many batches some differ."""
     begun = shown = time.monotonic()
     frames = wrong = 0
@@ -99,7 +99,8 @@ def _watch(workers: list[mp.Process], reports: Queue[tuple[int, str]]) -> tuple[
             print(found, flush=True)
         if time.monotonic() - shown > INTERVAL:
             shown = time.monotonic()
-            print(f"{frames:,} frames, {frames / (shown - begun):,.0f} a second", file=sys.stderr, flush=True)
+            rate = frames / (shown - begun)
+            print(f"{frames:,} of {total:,} frames, {rate:,.0f} a second", file=sys.stderr, flush=True)
     print(f"{frames:,} frames in {time.monotonic() - begun:,.0f} s: {wrong or 'no'} batches with differences")
     return frames, wrong
 

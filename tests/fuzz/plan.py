@@ -35,6 +35,11 @@ class Stretch:
     numbers: range
     cut: tuple[bytes, ...] = ()
 
+    @property
+    def frames(self) -> int:
+        """About how many it has."""
+        return len(self.numbers) * BATCH + sum(len(frame) - SHORTEST + 1 for frame in self.cut)
+
     def split(self, seed: int) -> random.Random | None:
         """Every third stretch is of frames in two buffers."""
         return None if self.number % 3 else random.Random(seed << 40 | self.number)
