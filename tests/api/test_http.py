@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from api.app import create_app
+from api.app import ROUTERS, create_app
+from api.bodies import StrictRoute
 from tests.api.conftest import WAN, Api, ok, problem
 from xdpfw.kernel.fake import FakeKernel
 from xdpfw.model.errors import KernelError, MapFull, StoreError
@@ -26,6 +27,14 @@ JSON = {"Content-Type": "application/json"}
 def api(fake: Api) -> Api:
     """Nothing here depends on the kernel."""
     return fake
+
+
+def test_every_endpoint_is_strict_and_has_a_name_of_its_own() -> None:
+    """And is the application's as it is: one that is included is built anew, for every request that comes by."""
+    routes = [route for router in ROUTERS for route in router.routes]
+    assert {type(route) for route in routes} == {StrictRoute}
+    named = [(route.unique_id, *route.methods) for route in routes if route.include_in_schema]  # type: ignore[attr-defined]
+    assert len({name for name, *_ in named}) == len(named) > 50
 
 
 @pytest.mark.parametrize("path", ["nowhere", "sets/block/", "/api", "/docs", "/api/v2/sets"])
