@@ -68,9 +68,9 @@ def take_down(pid: int) -> None:
     for place in DISK.glob(f"{PREFIX}{pid}-*"):
         shutil.rmtree(place, ignore_errors=True)
     shutil.rmtree(Path(tempfile.gettempdir(), name), ignore_errors=True)
-    for group in GROUPS:
+    for group in (found for place in GROUPS for found in place.glob(f"{name}-*")):
         with suppress(OSError):
-            (group / name).rmdir()
+            group.rmdir()
 
 
 def main() -> None:

@@ -23,6 +23,8 @@ from xdpfw.model.reason import Verdict
 
 PREFIXES, HOSTS = 1_000_000, 900_000
 SOURCES, FEW, TABLE = 200_000, 10_000, 1 << 18
+FEW_ROUNDS = 3
+"""Of what is compared with nothing."""
 NFTABLES, XDP_FILTER = 100_000, 10_000
 """Prefixes and hosts that the peers have."""
 BARE_DROP, BARE_PASS, LOOKING = "bare XDP_DROP", "bare XDP_PASS", "XDP_DROP that looked at the source"
@@ -130,7 +132,7 @@ def _ipv4(wire: Wire, rounds: int) -> Iterator[Figure]:
             receivers.add(_of(f"{SILENT}, by prefix", FEW), site.program("-DTALKERS=0"), few)
             receivers.add(f"{PEER}, its hosts", xdp_filter("alw_all", listed), theirs)
             receivers.add("xdp-filter, IPv4 only, its hosts", xdp_filter("alw_ip", listed), theirs)
-            values, counted = receivers.in_turns(rounds), receivers.counted(rounds)
+            values, counted = receivers.in_turns(rounds), receivers.counted(min(rounds, FEW_ROUNDS))
         yield from _figures("IPv4, dropped", values, counted)
         yield from _ratio(f"mixed, against {PEER}", 0.8, values, f"{OURS}, mixed", f"{PEER}, its hosts")
         yield from _ratio("mixed, against tries and LRU only", 0.1, values, f"{OURS}, mixed", f"{TRIES_LRU}, mixed")
@@ -149,7 +151,7 @@ def _passed(wire: Wire, rounds: int, site: Site, clean: Addresses) -> Iterator[F
         receivers.add(BARE_PASS, verdict("XDP_PASS"), flood)
         receivers.add(OURS, site.program(), flood)
         receivers.add(PEER, xdp_filter("alw_all"), flood)
-        values, counted = receivers.in_turns(rounds), receivers.counted(rounds)
+        values, counted = receivers.in_turns(rounds), receivers.counted(min(rounds, FEW_ROUNDS))
     yield from _figures("IPv4, passed", values, counted)
     yield from _ratio("passed, against bare XDP_PASS", 1.08, values, OURS, BARE_PASS)
     yield from _ratio(f"passed, against {PEER}", None, values, OURS, PEER)

@@ -22,7 +22,8 @@ TABLE, SPOOFED = 1 << 14, 1 << 21
 PACKETS = 100_000
 HOSTS = {4: 1_000_000, 6: 200_000}
 """At most, beside the prefixes: what there is room for."""
-PEERS = ("xdp-filter, all features", "xdp-filter, IPv4 only")
+VARIANTS = {"xdp-filter, all features": "alw_all", "xdp-filter, IPv4 only": "alw_ip"}
+PEERS = tuple(VARIANTS)
 FLOOR = "bare XDP_DROP"
 OURS, TRIES, SILENT = "xdpfw", "xdpfw with tries only", "xdpfw without talkers"
 
@@ -54,8 +55,8 @@ def _family(family: Family, rounds: int) -> Iterator[Figure]:
             }
             if size == SIZES[-1]:
                 programs[SILENT] = opened.enter_context(site.program("-DTALKERS=0"))
-            for peer, variant in zip(PEERS, ("alw_all", "alw_ip"), strict=True):
-                if (fd := opened.enter_context(xdp_filter(variant))) is not None:
+            for peer in PEERS if size == SIZES[-1] else PEERS[:1]:
+                if (fd := opened.enter_context(xdp_filter(VARIANTS[peer]))) is not None:
                     programs[peer] = fd
             for name, addresses in _mixes(random, clean, listing, hosts, family).items():
                 values = run(programs, addresses, family, rounds)

@@ -17,6 +17,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,7 @@ MADE_UP, FEW = 20_000, 1_000
 """Sources; captures with fewer of a family are no mix."""
 GROWN, GROWN_ROUNDS = (1_000, 30_000, 1_000_000), 3
 OURS, SILENT, LRU = "xdpfw", "no talkers", "LRU hash"
-BURST, PAUSE, WATCHED = 1 << 12, 0.2, 4
+BURST, PAUSE, WATCHED = 1 << 12, 0.2, 3
 """iftop gets a burst of packets, and time to count them, for so many seconds."""
 
 
@@ -141,6 +142,7 @@ def blended(family: Family, seed: int, count: int = 0) -> Mix:
 Sources = tuple[Addresses, npt.NDArray[np.uint32], npt.NDArray[np.uint32]]
 
 
+@cache
 def captured(family: Family) -> Sources | None:
     """Sources of all captures, with their packets and the mean length of those."""
     place = Path(os.environ.get("XDPFW_CORPORA", Path(__file__).resolve().parents[2] / "shared" / "corpora"))

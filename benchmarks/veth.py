@@ -27,7 +27,7 @@ from xdpfw.model.prefix import Family
 
 NATIVE = 1 << 2
 """XDP_FLAGS_DRV_MODE (linux/if_link.h)."""
-PACKETS = 1 << 20
+PACKETS = 1 << 19
 SOURCE: dict[Family, str] = {4: "192.0.2.1", 6: "2001:db8::1"}
 """Until the program writes another one."""
 THREADED = 'mount -t sysfs sysfs /sys && echo 1 >"/sys/class/net/$0/threaded"'

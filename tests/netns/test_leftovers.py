@@ -42,7 +42,7 @@ def traces(pid: int) -> list[str]:
     """Of a run with that process."""
     places = [*BPFFS.glob(f"xdpfw-*-{pid}-*"), *DISK.glob(f"xdpfw-*-{pid}*"), *RUN.glob(f"xdpfw-*-{pid}-*")]
     places += [*NETNS.glob(f"xdpfw-*-{pid}-*"), *Path(tempfile.gettempdir()).glob(f"xdpfw-bench-{pid}*")]
-    places += [group / f"xdpfw-bench-{pid}" for group in GROUPS if (group / f"xdpfw-bench-{pid}").is_dir()]
+    places += [found for group in GROUPS for found in group.glob(f"xdpfw-bench-{pid}-*")]
     return [str(place) for place in places]
 
 
