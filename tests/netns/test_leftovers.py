@@ -19,7 +19,7 @@ from lab.network import ROOT
 from lab.waiting import eventually
 
 RUNNING = """
-import sys, time
+import signal, sys, time
 from contextlib import ExitStack
 from benchmarks import leftovers, memory, mixes
 from benchmarks.service import site
@@ -27,6 +27,7 @@ from benchmarks.tested import Site, xdp_filter
 from benchmarks.veth import Wire
 from xdpfw.model.limits import Limits
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests in the background ignores it
 with ExitStack() as opened:
     opened.enter_context(leftovers.removed())
     measured, daemon = opened.enter_context(memory._daemon(64))
