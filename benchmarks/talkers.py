@@ -13,6 +13,7 @@ import ipaddress
 import os
 import re
 import subprocess
+import threading
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -38,8 +39,8 @@ MADE_UP, FEW = 20_000, 1_000
 """Sources; captures with fewer of a family are no mix."""
 GROWN, GROWN_ROUNDS = (1_000, 30_000, 1_000_000), 3
 OURS, SILENT, LRU = "xdpfw", "no talkers", "LRU hash"
-BURST, PAUSE, WATCHED = 1 << 12, 0.2, 3
-"""iftop gets a burst of packets, and time to count them, for so many seconds."""
+BURST, PAUSE, WATCHED, PATIENCE = 1 << 12, 0.2, 4, 30
+"""iftop gets a burst of packets, and time to count them, for so many seconds; an odd number of them it never ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +196,13 @@ def _watched(wire: Wire, flood: Flood) -> tuple[set[str], float]:
             wire.received(flood)
             time.sleep(PAUSE)
         assert process.stdout is not None
+        overdue = threading.Timer(PATIENCE, process.kill)
+        overdue.start()
         listing = process.stdout.read()
-        _, _, usage = os.wait4(process.pid, 0)
-        process.returncode = 0
+        overdue.cancel()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"iftop ended with status {process.returncode}")
     spent = usage.ru_utime + usage.ru_stime
     return set(re.findall(r"\d+\.\d+\.\d+\.\d+", listing)), spent * 1e9 / (wire.packets() - before)
