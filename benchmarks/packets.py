@@ -84,7 +84,7 @@ def run(programs: Mapping[str, int], addresses: Addresses, family: Family, round
             runs = {
                 name: opened.enter_context(course.runner(fd, frags=name not in PEERS)) for name, fd in programs.items()
             }
-            return in_turns(runs, family, rounds, PACKETS)
+            return in_turns(runs, family, rounds, PACKETS, slow={TRIES})
     finally:
         course.close()
 
