@@ -21,7 +21,7 @@ from lab.daemon import Daemon
 SIZES = (1_000, 100_000, 1_000_000)
 OURS, OVER_REST, NFTABLES, IPSET = "xdpfw", "xdpfw over REST", "nftables", "ipset"
 PATIENCE, PATIENT = 100_000, ("load",)
-"""With more prefixes all but flushing takes nftables half a minute: it is asked for this alone, and once; what is
+"""With more prefixes all but flushing takes nftables 20 s and more: it is asked for this alone, and once; what is
 compared with nobody is done some times."""
 HOST = "192.0.2.1"
 OPERATIONS: dict[str, Callable[[Holder], None]] = {

@@ -19,6 +19,8 @@ FEW = 10
 PARSED, DECIDED, COUNTED = "parsing", "verdict", "counting"
 """In the order of bpf/pieces.c."""
 GOAL = 0.5
+MANY = 3
+"""Differences are small and runs are short: so many times the rounds asked for."""
 
 
 def measure(rounds: int) -> Iterator[Figure]:
@@ -38,7 +40,7 @@ def measure(rounds: int) -> Iterator[Figure]:
         programs[PEERS[0]] = peer
         for count in (ACTIVE, FEW):
             addresses = mixes.blend(random, TABLE, (clean[:count], 1))
-            yield from _figures(count, run(programs, addresses, 4, rounds))
+            yield from _figures(count, run(programs, addresses, 4, rounds * MANY))
 
 
 def _figures(count: int, values: Values) -> Iterator[Figure]:
