@@ -18,7 +18,7 @@ from xdpfw.kernel.port import BAN
 from xdpfw.model.rule import Rule
 from xdpfw.model.rule_form import parse_rules
 
-RUNS = 1_000_000
+RUNS = 500_000
 ROUNDS = 7
 BANS = 10_000
 SLOT = 2

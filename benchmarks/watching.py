@@ -21,7 +21,7 @@ SOURCES = 1_000_000
 BLOCKED = "10.0.0.0/8"
 """Where the flood comes from."""
 WIDTH, HEIGHT = 120, 40
-SETTLE, SECONDS, KEYS = 10.0, 4.0, 8
+SETTLE, SECONDS, KEYS = 6.0, 4.0, 8
 TURN = 1.0
 _ANSWERS = (("3", "packets▾"), ("1", "pps▾"))
 
