@@ -41,8 +41,8 @@ CLEAN = ("198.51.100.1", "198.51.100.2", "fd00:1::1")
 KILLED, EVERY = 0.6, 3.0
 """The part of the time in which it is killed, and seconds from one kill to the next."""
 
-REST, APART = 2.0, 10.0
-"""Seconds of each rest, and of the work between two."""
+REST, APART, WORK = 2.0, 10.0, 1.0
+"""Seconds of each rest, from one to the next, and of work between them at least."""
 FEWEST = 4
 """Rests, however short the time."""
 TOLD = 30.0
@@ -106,7 +106,7 @@ class Soak:
         """The first rest is still part of the beginning."""
         rests = max(FEWEST, round(seconds / APART))
         for number in range(rests):
-            self._over.wait(seconds / rests)
+            self._over.wait(max(WORK, seconds / rests - REST))
             with self.work.resting():
                 found = at_rest(lambda: Sizes.of(self.daemon), REST)
             self.sizes += [found] * bool(number)
