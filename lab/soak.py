@@ -45,8 +45,8 @@ REST, APART, WORK = 2.0, 10.0, 1.0
 """Seconds of each rest, from one to the next, and of work between them at least."""
 FEWEST = 4
 """Rests, however short the time."""
-TOLD = 30.0
-"""Seconds from one sign of life to the next."""
+TOLD, TOLD_SIZES = 30.0, 20
+"""Seconds from one sign of life to the next; and how many of the sizes are told."""
 
 
 def sources(seed: int) -> dict[str, list[str]]:
@@ -166,10 +166,10 @@ class Soak:
             f"sizes at {len(self.sizes)} rests",
         ]
         print(f"soak: {', '.join(figures)}")
-        print(
-            json.dumps({"killed during": self.kills.at, "slowest": self.kills.slowest, "done": self.work.done}),
-            file=sys.stderr,
-        )
+        memory = [each.daemon >> 20 for each in self.sizes[:: max(1, len(self.sizes) // TOLD_SIZES)]]
+        kills, slowest = self.kills.at, self.kills.slowest
+        found = {"killed during": kills, "slowest": slowest, "done": self.work.done, "MB at rest": memory}
+        print(json.dumps(found), file=sys.stderr)
         wrong = (self.leaks(), self.wrong_drops(), self.kills.differences, lost, self.work.refused)
         return not any(wrong) and not grows(self.sizes)
 
