@@ -41,9 +41,10 @@ CLEAN = ("198.51.100.1", "198.51.100.2", "fd00:1::1")
 KILLED, EVERY = 0.6, 3.0
 """The part of the time in which it is killed, and seconds from one kill to the next."""
 
-REST, APART, WORK = 2.0, 10.0, 1.0
-"""Seconds of each rest, from one to the next, and of work between them at least."""
-FEWEST = 4
+REST, APART, WORK = 7.0, 15.0, 1.0
+"""Seconds of each rest, from one to the next, and of work between them at least. Within a rest there is a look at who
+talks, after which a daemon that nobody asks gives back what it has too much."""
+FEWEST = 3
 """Rests, however short the time."""
 TOLD, TOLD_SIZES = 30.0, 20
 """Seconds from one sign of life to the next; and how many of the sizes are told."""

@@ -37,7 +37,7 @@ def test_a_leak_shows_in_the_long_run(leak: dict[str, float]) -> None:
 
 
 def test_a_large_leak_shows_at_once() -> None:
-    assert grows(rests(4, daemon=40 * MB))
+    assert grows(rests(4, daemon=30 * MB))
     assert grows(rests(3, maps=6 * PAGE))
 
 
