@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ import pytest
 from tests.kernel.conftest import Host
 from tests.kernel.plain import start
 from tests.wire import make_pair, private_namespace
+from xdpfw.kernel import libbpf
 from xdpfw.model.errors import NotFound
+from xdpfw.model.feature import Feature
 from xdpfw.model.interface import AttachMode
 
 pytestmark = pytest.mark.kernel
@@ -44,4 +47,23 @@ def test_facts_are_those_of_bpftool(host: Host) -> None:
             assert each.memory == shown["bytes_memlock"]
             assert bpftool("map", "show", "pinned", each.pin)["id"] == each.id
         assert facts.seconds == 0.2
+        kernel.stop(detach=True)
+
+
+def test_a_program_is_told_of_also_while_it_is_swapped(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    with private_namespace():
+        make_pair("a0", "b0", 1500)
+        kernel = host.kernel()
+        start(kernel)
+        before = kernel.attach("a0", AttachMode.NATIVE).program_id
+        pin, meanwhile = libbpf.pin, []
+
+        def pin_and_ask(fd: int, path: Path) -> None:
+            meanwhile.append(kernel.program_facts("a0").id)
+            pin(fd, path)
+
+        monkeypatch.setattr(libbpf, "pin", pin_and_ask)
+        kernel.use(frozenset({Feature.EVENTS}))
+        assert meanwhile == [before]
+        assert kernel.program_facts("a0").id == kernel.attachments()[0].program_id != before
         kernel.stop(detach=True)

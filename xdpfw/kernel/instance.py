@@ -162,8 +162,10 @@ class Instance:
             fd, _ = libbpf.prog_load(program.compiled.name, linked, frags=program.frags)
         except libbpf.Refused as error:
             raise KernelError(program.refused(error.detail)) from error
-        pin.unlink(missing_ok=True)
-        libbpf.pin(fd, pin)
+        new = pin.with_name(f"{pin.name}-new")  # names with dots are not to be had in bpffs
+        new.unlink(missing_ok=True)
+        libbpf.pin(fd, new)
+        new.replace(pin)  # whoever asks for the program meanwhile finds one
         self.maps.config["program"] = fingerprint
         return fd
 
