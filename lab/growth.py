@@ -37,7 +37,7 @@ class Sizes:
         return Sizes(self.daemon - earlier.daemon, self.maps - earlier.maps, self.descriptors - earlier.descriptors)
 
 
-FEW, MANY = Sizes(24 << 20, 4 * PAGE, 2), Sizes(6 << 20, 4 * PAGE, 2)
+FEW, MANY = Sizes(24 << 20, 4 * PAGE, 16), Sizes(6 << 20, 4 * PAGE, 2)
 """By how much rests may differ without meaning anything: the allocator keeps more at some than at others, and on a busy
 machine work may last into a rest, so the fewer there are the less their least tells."""
 ENOUGH = 10
