@@ -10,8 +10,7 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
 from api.bodies import StrictRoute
-
-BASE = "/api/v1"
+from api.trail import BASE
 
 
 def routes(tag: str, prefix: str = BASE, **options: Any) -> APIRouter:

@@ -9,17 +9,17 @@ from pathlib import Path
 
 from xdpfw.kernel import libbpf
 
+UNTOLD, COUNTERS, OTHERS = "hosts and tries", "counters of entries", "others"
+"""Of the first the kernel tells less than they take: not their inner nodes, nor how it rounds."""
 KINDS = {
-    "hosts and tries": ("hosts4", "hosts6", "trie4", "trie6"),
+    UNTOLD: ("hosts4", "hosts6", "trie4", "trie6"),
     "tiers and gates": ("root4", "root6", "top4", "gate4", "gate6", "filter6", "flats4", "buckets4", "buckets6"),
     "directory": ("directory",),
     "leaves": ("leaf", "brief", "membership"),
     "vectors": ("vector", "value_vector"),
-    "counters of entries": ("leaf_counters", "pending"),
+    COUNTERS: ("leaf_counters", "pending"),
     "talkers": ("talkers", "talker_tags"),
 }
-UNTOLD, COUNTERS, OTHERS = "hosts and tries", "counters of entries", "others"
-"""Of the first the kernel tells less than they take: not their inner nodes, nor how it rounds."""
 PAGES = "-pages"
 
 

@@ -30,7 +30,7 @@ def api(fake: Api) -> Api:
 
 
 def test_every_endpoint_is_strict_and_has_a_name_of_its_own() -> None:
-    """And is the application's as it is: one that is included is built anew, for every request that comes by."""
+    """And is the application's as it is, not included, which would build it a second time."""
     routes = [route for router in ROUTERS for route in router.routes]
     assert {type(route) for route in routes} == {StrictRoute}
     named = [(route.unique_id, *route.methods) for route in routes if route.include_in_schema]  # type: ignore[attr-defined]
