@@ -38,6 +38,7 @@ class Daemon:
         self.arguments = arguments
         self.rest = Rest(self.socket)
         self.process: subprocess.Popen[bytes] | None = None
+        self._told_before = 0
 
     @property
     def pins(self) -> Path:
@@ -49,6 +50,7 @@ class Daemon:
         command = ["serve", "--config", "/dev/null", "--socket", str(self.socket)]
         command += ["--state-dir", str(self.state), "--instance", self.instance]
         with self.log.open("ab") as log:
+            self._told_before = log.tell()
             self.process = self.space.popen(*self.wrapped, str(XDPFW), *command, *self.arguments, output=log)
 
     def start(self, within: float = 60.0) -> Daemon:
@@ -64,10 +66,21 @@ class Daemon:
             raise TimeoutError(f"{error}\n{self.tail()}") from None
 
     def ready(self) -> bool:
+        self._must_run()
+        return self.answers("/readyz")
+
+    def in_force(self) -> bool:
+        """Whether it has said, since it was started last, that filters are what the database says; answers may come
+        later."""
+        self._must_run()
+        with self.log.open("rb") as log:
+            log.seek(self._told_before)
+            return b"filters agree with the database" in log.read()
+
+    def _must_run(self) -> None:
         assert self.process is not None
         if self.process.poll() is not None:
             raise RuntimeError(f"xdpfw serve ended with status {self.process.returncode}\n{self.tail()}")
-        return self.answers("/readyz")
 
     def answers(self, path: str) -> bool:
         """Whether a GET is answered with 200, if at all."""

@@ -21,12 +21,13 @@ LATEST = 0.4
 
 
 class Kills:
-    """`points`: what a kill may cut off, by name. `started`: seconds that each start took until it enforced,
-    `worked`: of a processor; `slowest`: of those after each point; `differences`: what a look at all tables found
-    then."""
+    """`points`: what a kill may cut off, by name. `in_force`: seconds that each start took until filters were what the
+    database says, `started`: until it answered, `worked`: of a processor; `slowest`: until filters were, after each
+    point; `differences`: what a look at all tables found then."""
 
     def __init__(self, work: Work, seed: int) -> None:
         self._work, self._daemon, self._chosen = work, work.daemon, random.Random(seed)
+        self.in_force: list[float] = []
         self.started: list[float] = []
         self.worked: list[float] = []
         self.differences: list[str] = []
@@ -52,11 +53,14 @@ class Kills:
         self._daemon.kill()
         begun.join(timeout=60)
         self.start()
-        self.slowest[point] = max(self.slowest.get(point, 0), round(self.started[-1], 1))
+        self.slowest[point] = max(self.slowest.get(point, 0), round(self.in_force[-1], 1))
 
     def start(self) -> None:
         began = time.monotonic()
-        self._daemon.start()
+        self._daemon.launch()
+        eventually(self._daemon.in_force, "filters agree with the database", 60, 0.01)
+        self.in_force.append(time.monotonic() - began)
+        self._daemon.wait_ready()
         self.started.append(time.monotonic() - began)
         self.worked.append(self._processor_time())
         found = self._daemon.rest.get("verification")

@@ -40,6 +40,8 @@ BLOCKED = ("192.0.2.0/24", "203.0.113.77", "2001:db8:bad::/48", "100.64.0.0/10",
 CLEAN = ("198.51.100.1", "198.51.100.2", "fd00:1::1")
 KILLED, EVERY = 0.6, 3.0
 """The part of the time in which it is killed, and seconds from one kill to the next."""
+LATE = 2.0
+"""Seconds after which a start has taken too long."""
 
 REST, APART, WORK = 7.0, 15.0, 1.0
 """Seconds of each rest, from one to the next, and of work between them at least. Within a rest there is a look at who
@@ -145,7 +147,7 @@ class Soak:
 
     def report(self, seconds: float) -> bool:
         """Prints what was wrong, and the line; answers whether all is well."""
-        lost, started = self.lost_writes(), self.kills.started
+        lost, in_force, started = self.lost_writes(), self.kills.in_force, self.kills.started
         grown, sizes = growth(self.sizes), least(self.sizes)
         for told in (*self.kills.differences, *self.work.refused[:20], *(f"lost write: {host}" for host in lost)):
             print(told, file=sys.stderr)
@@ -155,7 +157,7 @@ class Soak:
             f"{self.leaks()} leaks",
             f"{self.wrong_drops()} wrong drops",
             f"{self.lost()} lost on the way",
-            f"{len(started)} restarts (median {median(started):.1f} s, slowest {max(started):.1f} s, "
+            f"{len(started)} restarts (filters in force after {_seconds(in_force)}, answering after {_seconds(started)}, "
             f"{median(self.kills.worked):.1f} s of a processor)",
             f"{len(self.kills.differences)} differences",
             f"{len(lost)} lost writes",
@@ -173,6 +175,11 @@ class Soak:
         print(json.dumps(found), file=sys.stderr)
         wrong = (self.leaks(), self.wrong_drops(), self.kills.differences, lost, self.work.refused)
         return not any(wrong) and not grows(self.sizes)
+
+
+def _seconds(taken: list[float]) -> str:
+    late = sum(each > LATE for each in taken)
+    return f"{median(taken):.1f} s, slowest {max(taken):.1f} s" + f", {late} later than {LATE:g} s" * bool(late)
 
 
 def main() -> int:

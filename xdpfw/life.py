@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The daemon's life: wiring, signals, readiness. The sockets open first, so that a starting daemon says so."""
+"""The daemon's life: wiring, signals, readiness. Filters come first, then the sockets; where filters take longer, the
+sockets open meanwhile, so that a starting daemon says so."""
 
 from __future__ import annotations
 
@@ -38,6 +39,9 @@ log = logging.getLogger("xdpfw.daemon")
 WATCHED = 10.0
 """Seconds between two lines of status for a service manager that keeps no watchdog."""
 
+FILTERS_FIRST = 0.5
+"""Seconds that filters have the interpreter for themselves. What takes longer waits for the compiler or the kernel."""
+
 
 async def serve(settings: Settings, program: PacketProgram, supervisor: Supervisor) -> int:
     """The daemon's life, from sockets to the last signal."""
@@ -58,9 +62,8 @@ async def serve(settings: Settings, program: PacketProgram, supervisor: Supervis
         give_back=partial(give_back, kernel),
     )
     firewall.to_attach.update({name: "about to be attached" for name, _ in settings.attach})
-    # The kernel side waits for the compiler and the disk, this side for Python imports: side by side.
-    loading = asyncio.create_task(firewall.load())
-    await asyncio.sleep(0)  # so that its thread is under way before the imports hold this one
+    loading = asyncio.create_task(load(firewall))
+    await asyncio.wait({loading}, timeout=FILTERS_FIRST)
     from xdpfw.listening import listening
 
     http = listening(settings, firewall, store, supervisor.sockets(), stop.set)
@@ -91,6 +94,11 @@ async def serve(settings: Settings, program: PacketProgram, supervisor: Supervis
     await firewall.close(detach=settings.detach_on_exit)
     log.info("stopped; %s", "nothing is left attached" if settings.detach_on_exit else "filters stay in force")
     return 0
+
+
+async def load(firewall: Firewall) -> None:
+    await firewall.load()
+    log.info("filters agree with the database: %s", summary(firewall))
 
 
 def give_back(kernel: RealKernel) -> None:
