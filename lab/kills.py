@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import threading
 import time
@@ -84,7 +83,10 @@ class Kills:
 
     def _compile(self) -> None:
         """The compiler dies first: what asked for it is refused, and everything goes on."""
-        shutil.rmtree(self._daemon.state / "programs", ignore_errors=True)
+        with suppress(FileNotFoundError):  # the daemon throws some away itself
+            programs = (self._daemon.state / "programs").glob("*.json")
+            for other in sorted(programs, key=lambda path: path.stat().st_mtime)[:-1]:  # than what runs
+                other.unlink()
         swap = threading.Thread(target=self._work.change_rules)
         swap.start()
         with suppress(TimeoutError, ProcessLookupError):

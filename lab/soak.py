@@ -157,8 +157,8 @@ class Soak:
             f"{self.leaks()} leaks",
             f"{self.wrong_drops()} wrong drops",
             f"{self.lost()} lost on the way",
-            f"{len(started)} restarts (filters in force after {_seconds(in_force)}, answering after {_seconds(started)}, "
-            f"{median(self.kills.worked):.1f} s of a processor)",
+            f"{len(started)} restarts (filters in force after {_seconds(in_force)}, "
+            f"answering after {_seconds(started)}, {median(self.kills.worked):.1f} s of a processor)",
             f"{len(self.kills.differences)} differences",
             f"{len(lost)} lost writes",
             f"{len(self.work.refused)} refused",
