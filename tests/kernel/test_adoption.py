@@ -218,6 +218,23 @@ def test_what_a_killed_daemon_left_half_done_is_put_right(host: Host, what: str)
     assert cause(kernel, "203.0.113.2") == BLOCK_ROW
 
 
+def test_leaves_that_were_written_just_before_a_kill_are_told_apart(host: Host, kernel: RealKernel) -> None:
+    """What packets read before a leaf, what it has in common with its neighbours, had not followed yet."""
+    leaves = plain.leaf_range(layouts.BRIEF_LEAVES, layouts.BRIEF_LEAVES)
+    blocked = [WriteLeaves(generation, leaves, leaves * 0 + BLOCKED) for generation in (0, 1)]
+    kernel.execute([*blocked, InsertPrefixes(4, plain.many4(len(leaves)), leaves)], 2)
+    kernel.tables.maps["leaf"].write_column(leaves[5:6], "membership", 1, ids(ALLOWED))
+    kernel.stop(detach=False)
+
+    kernel = host.kernel()
+    kernel.start()
+    kernel.activate()
+    assert cause(kernel, "10.0.0.5") == BLOCK_ROW
+    kernel.execute([Flip(1)], 3)
+    assert cause(kernel, "10.0.0.5") == BLOCK_ROW - 1
+    assert cause(kernel, "10.0.0.6") == BLOCK_ROW
+
+
 def test_other_sizes_take_over_in_place_with_all_counts(host: Host, kernel: RealKernel, wire: None) -> None:
     kernel.execute(insert("203.0.113.0/24", 1), 2)
     kernel.execute(insert("198.51.100.0/24", 2), 3)

@@ -269,6 +269,7 @@ class Applier:
         Raises:
             MapFull: there is no room for them.
         """
+        self._tables.brief.adopt()
         for family in FAMILIES:
             self.tiers[family].adopt(*self._tables.live(family))
         for family, (keys, leaves) in self._tables.listed(layouts.INSERTING, layouts.DELETING).items():

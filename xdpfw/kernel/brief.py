@@ -28,20 +28,33 @@ class Brief:
 
     def refresh(self, generation: int, leaves: Ids) -> None:
         """After a generation of these leaves was written, none of which packets find while it is in force."""
-        blocks = np.flatnonzero(np.bincount(leaves // LEAVES))
-        self._write(generation, blocks, self._shared(generation, blocks))
+        self._derive(generation, np.flatnonzero(np.bincount(leaves // LEAVES)))
+
+    def adopt(self) -> None:
+        """Derive it all: a daemon may have been killed after it wrote leaves and before this followed. That was never
+        in the generation in force."""
+        for generation in (0, 1):
+            self._derive(generation, self._blocks())
 
     def findings(self) -> Iterator[Finding]:
         """Blocks of which packets are told what does not follow from their leaves."""
-        blocks = np.arange(-(-self._leaf.spec.entries // LEAVES))
+        blocks = self._blocks()
         for generation in (0, 1):
             told = np.ascontiguousarray(self._brief.view["membership"][:, generation]).reshape(-1)[blocks]
             wrong = np.flatnonzero(told != self._shared(generation, blocks))
             if len(wrong):
-                yield Finding("brief", len(wrong), partial(_not_shared, wrong), partial(self._mend, generation, wrong))
+                yield Finding(
+                    "brief", len(wrong), partial(_not_shared, wrong), partial(self._derive, generation, wrong)
+                )
 
-    def _mend(self, generation: int, blocks: Blocks) -> None:
-        self._write(generation, blocks, self._shared(generation, blocks))
+    def _blocks(self) -> Blocks:
+        """All of them."""
+        return np.arange(-(-self._leaf.spec.entries // LEAVES))
+
+    def _derive(self, generation: int, blocks: Blocks) -> None:
+        view: View = self._brief.view["membership"]
+        shared = self._shared(generation, blocks)
+        view[blocks // layouts.BRIEF_BLOCKS, generation, blocks % layouts.BRIEF_BLOCKS] = shared
 
     def _shared(self, generation: int, blocks: Blocks) -> npt.NDArray[np.uint8]:
         if not len(blocks):
@@ -54,10 +67,6 @@ class Brief:
         held = members.reshape(-1, LEAVES)[blocks - first // LEAVES]
         same = (held == held[:, :1]).all(1) & (held[:, 0] < ASK)
         return np.where(same, held[:, 0], ASK).astype(np.uint8)
-
-    def _write(self, generation: int, blocks: Blocks, shared: npt.NDArray[np.uint8]) -> None:
-        view: View = self._brief.view["membership"]
-        view[blocks // layouts.BRIEF_BLOCKS, generation, blocks % layouts.BRIEF_BLOCKS] = shared
 
 
 def _not_shared(blocks: Blocks, at: int) -> str:
