@@ -138,7 +138,7 @@ def test_tokens_are_told_by_name_and_their_secrets_nowhere(api: Api) -> None:
     assert (by_token["actor"], by_token["label"], by_token["source"]) == (f"token:{record.id}", "deploy", "127.0.0.1")
     assert items[2]["author"]["actor"] == "anonymous"
     text = api.client.get("audit").text
-    assert secret.rpartition("_")[2][:20] not in text and made["secret"].rpartition("_")[2][:20] not in text
+    assert secret.split("_", 2)[2][:20] not in text and made["secret"].split("_", 2)[2][:20] not in text
 
 
 def test_who_goes_on_without_a_token_does_not_fill_the_trail(fake: Api) -> None:
