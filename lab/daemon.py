@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from lab.namespace import Namespace
@@ -59,9 +60,15 @@ class Daemon:
         self.wait_ready(within)
         return self
 
+    def wait_in_force(self, within: float = 60.0) -> None:
+        self._wait(self.in_force, "filters agree with the database", within, every=0.01)
+
     def wait_ready(self, within: float = 60.0) -> None:
+        self._wait(self.ready, "the daemon is ready", within)
+
+    def _wait(self, probe: Callable[[], bool], what: str, within: float, every: float = 0.02) -> None:
         try:
-            eventually(self.ready, "the daemon is ready", within)
+            eventually(probe, what, within, every)
         except TimeoutError as error:
             raise TimeoutError(f"{error}\n{self.tail()}") from None
 

@@ -57,7 +57,7 @@ class Kills:
     def start(self) -> None:
         began = time.monotonic()
         self._daemon.launch()
-        eventually(self._daemon.in_force, "filters agree with the database", 60, 0.01)
+        self._daemon.wait_in_force()
         self.in_force.append(time.monotonic() - began)
         self._daemon.wait_ready()
         self.started.append(time.monotonic() - began)
@@ -85,7 +85,7 @@ class Kills:
         """The compiler dies first: what asked for it is refused, and everything goes on."""
         with suppress(FileNotFoundError):  # the daemon throws some away itself
             programs = (self._daemon.state / "programs").glob("*.json")
-            for other in sorted(programs, key=lambda path: path.stat().st_mtime)[:-1]:  # than what runs
+            for other in sorted(programs, key=lambda path: path.stat().st_mtime)[:-1]:  # than what was wanted last
                 other.unlink()
         swap = threading.Thread(target=self._work.change_rules)
         swap.start()

@@ -44,7 +44,7 @@ FILTERS_FIRST = 0.5
 
 
 async def serve(settings: Settings, program: PacketProgram, supervisor: Supervisor) -> int:
-    """The daemon's life, from sockets to the last signal."""
+    """The daemon's life, from its filters to the last signal."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -33,8 +33,9 @@ class Brief:
     def adopt(self) -> None:
         """Derive it all: a daemon may have been killed after it wrote leaves and before this followed. That was never
         in the generation in force."""
+        blocks = self._blocks()
         for generation in (0, 1):
-            self._derive(generation, self._blocks())
+            self._derive(generation, blocks)
 
     def findings(self) -> Iterator[Finding]:
         """Blocks of which packets are told what does not follow from their leaves."""
