@@ -124,10 +124,9 @@ function makeRow(entry) {
 async function addEntry(event) {
   event.preventDefault();
   const prefix = $("entry-prefix").value.trim();
-  if (!isPrefix(prefix)) {
-    write($("entries-fault"), `“${prefix}” is not an address or prefix, such as 203.0.113.0/24 or 2001:db8::/32.`);
-    return;
-  }
+  const valid = isPrefix(prefix);
+  write($("entry-fault"), valid ? "" : `“${prefix}” is not an address or prefix, such as 203.0.113.0/24 or 2001:db8::/32.`);
+  if (!valid) return;
   const done = await add(chosen, prefix, $("entry-ttl").value, $("entry-comment").value.trim());
   if (done) for (const id of ["entry-prefix", "entry-comment"]) $(id).value = "";
 }
