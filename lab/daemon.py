@@ -80,9 +80,13 @@ class Daemon:
         """Whether it has said, since it was started last, that filters are what the database says; answers may come
         later."""
         self._must_run()
+        return "filters agree with the database" in self.said()
+
+    def said(self) -> str:
+        """What it has logged since it was started last."""
         with self.log.open("rb") as log:
             log.seek(self._told_before)
-            return b"filters agree with the database" in log.read()
+            return log.read().decode(errors="replace")
 
     def _must_run(self) -> None:
         assert self.process is not None

@@ -14,21 +14,26 @@ from pathlib import Path
 
 from lab.waiting import eventually
 from lab.work import Work
+from xdpfw.kernel.program import PROGRAMS, PacketProgram
+from xdpfw.model.feature import widest
 
 LATEST = 0.4
 """Seconds after the beginning of what is cut off."""
+LATE = 2.0
+"""Seconds after which a start has taken too long."""
 
 
 class Kills:
     """`points`: what a kill may cut off, by name. `in_force`: seconds that each start took until filters were what the
     database says, `started`: until it answered, `worked`: of a processor; `slowest`: until filters were, after each
-    point; `differences`: what a look at all tables found then."""
+    point; `late`: what those said that took too long; `differences`: what a look at all tables found then."""
 
     def __init__(self, work: Work, seed: int) -> None:
         self._work, self._daemon, self._chosen = work, work.daemon, random.Random(seed)
         self.in_force: list[float] = []
         self.started: list[float] = []
         self.worked: list[float] = []
+        self.late: list[str] = []
         self.differences: list[str] = []
         self.at: dict[str, int] = {}
         self.slowest: dict[str, float] = {}
@@ -52,6 +57,8 @@ class Kills:
         self._daemon.kill()
         begun.join(timeout=60)
         self.start()
+        if self.in_force[-1] > LATE:
+            self.late.append(f"{self.in_force[-1]:.1f} s after {point}:\n{self._daemon.said()}")
         self.slowest[point] = max(self.slowest.get(point, 0), round(self.in_force[-1], 1))
 
     def start(self) -> None:
@@ -83,15 +90,19 @@ class Kills:
 
     def _compile(self) -> None:
         """The compiler dies first: what asked for it is refused, and everything goes on."""
-        with suppress(FileNotFoundError):  # the daemon throws some away itself
-            programs = (self._daemon.state / "programs").glob("*.json")
-            for other in sorted(programs, key=lambda path: path.stat().st_mtime)[:-1]:  # than what was wanted last
-                other.unlink()
-        swap = threading.Thread(target=self._work.change_rules)
+        self._forget_widest()
+        swap = threading.Thread(target=self._work.change_fields)
         swap.start()
         with suppress(TimeoutError, ProcessLookupError):
             os.kill(eventually(self._compiler, "it compiles", 1.0, 0.002), signal.SIGKILL)
         swap.join(timeout=60)
+
+    def _forget_widest(self) -> None:
+        """The compiled program that would serve while another one is compiled, unless it is what runs."""
+        used = PacketProgram.of(self._daemon.state)
+        wide = used.made_for(widest(used.features))
+        for path in (self._daemon.state / PROGRAMS).glob(f"*-{wide.fingerprint:016x}.json") if wide is not used else ():
+            path.unlink(missing_ok=True)
 
     def _compiler(self) -> int:
         """Its process, 0 while there is none."""

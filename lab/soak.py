@@ -22,7 +22,7 @@ from statistics import median
 from lab.daemon import Daemon
 from lab.flow import Flow
 from lab.growth import Sizes, at_rest, grows, growth, least
-from lab.kills import Kills
+from lab.kills import LATE, Kills
 from lab.network import Network
 from lab.work import Work
 
@@ -31,6 +31,7 @@ SPOOFED = 2_000
 SETTINGS = """
 listen = "none"
 attach = ["lan1"]
+log_format = "json"
 
 [limits]
 leaves = 200000
@@ -40,8 +41,6 @@ BLOCKED = ("192.0.2.0/24", "203.0.113.77", "2001:db8:bad::/48", "100.64.0.0/10",
 CLEAN = ("198.51.100.1", "198.51.100.2", "fd00:1::1")
 KILLED, EVERY = 0.6, 3.0
 """The part of the time in which it is killed, and seconds from one kill to the next."""
-LATE = 2.0
-"""Seconds after which a start has taken too long."""
 
 REST, APART, WORK = 7.0, 15.0, 1.0
 """Seconds of each rest, from one to the next, and of work between them at least. Within a rest there is a look at who
@@ -149,7 +148,12 @@ class Soak:
         """Prints what was wrong, and the line; answers whether all is well."""
         lost, in_force, started = self.lost_writes(), self.kills.in_force, self.kills.started
         grown, sizes = growth(self.sizes), least(self.sizes)
-        for told in (*self.kills.differences, *self.work.refused[:20], *(f"lost write: {host}" for host in lost)):
+        for told in (
+            *self.kills.late,
+            *self.kills.differences,
+            *self.work.refused[:20],
+            *(f"lost write: {host}" for host in lost),
+        ):
             print(told, file=sys.stderr)
         figures = [
             f"{seconds:.0f} s",

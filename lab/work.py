@@ -20,6 +20,15 @@ BUSY = (409, 412, 429, 503)
 """What a client that repeats itself may be told."""
 
 SECOND = "interfaces/lan2"
+FIELDS: tuple[dict[str, Any], ...] = (
+    {"destination_ports": [9]},
+    {"source_ports": [9]},
+    {"length": ["9000-9100"]},
+    {"vlan": [7]},
+    {"fragment": "later"},
+    {"destination": ["203.0.113.0/24"]},
+)
+"""Of rules that match nothing that is sent here."""
 FEED = 20_000
 PAUSE = 0.2
 
@@ -87,11 +96,18 @@ class Work:
 
     def change_rules(self) -> None:
         """One that asks for another feature of the program each time, so that it is swapped."""
-        match = self._chosen.choice([{"destination_ports": [9]}, {"length": ["9000-9100"]}, {"vlan": [7]}])
         if self._chosen.random() < 0.3:
             self.ask("DELETE", "rules/soak")
         else:
-            self.ask("PUT", "rules/soak?force=true", {"match": match, "action": "drop", "position": 1})
+            self._put_rule(self._chosen.choice(FIELDS))
+
+    def change_fields(self) -> None:
+        """To a rule whose fields hardly any rule had together before, so that a program has to be compiled."""
+        chosen = self._chosen.sample(FIELDS, 3)
+        self._put_rule({name: value for field in chosen for name, value in field.items()})
+
+    def _put_rule(self, match: dict[str, Any]) -> None:
+        self.ask("PUT", "rules/soak?force=true", {"match": match, "action": "drop", "position": 1})
 
     def write_singles(self) -> None:
         host = f"192.0.3.{self._chosen.randrange(256)}"

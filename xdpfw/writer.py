@@ -151,7 +151,7 @@ class Writer:
         undo: Undo = NOTHING.after
         try:
             if policy:
-                self.use(self.wanted_for(old.policy, policy))
+                self.use(self.wanted_between(old.policy, policy))
             undo = beside.attach()
             self._kernel.execute(plan.ops, revision)
         except Exception:
@@ -184,6 +184,11 @@ class Writer:
     def wanted_for(self, *policies: Policy) -> Features:
         """What it has to do while any of these policies is in force."""
         return frozenset[Feature]().union(*map(features_of, policies), *self._extra.values())
+
+    def wanted_between(self, *policies: Policy) -> Features:
+        """What it has to do while one of these policies takes the place of the other, and no less than it can do now:
+        a daemon that starts amid that asks for as much, and finds it compiled."""
+        return self._features | self.wanted_for(*policies)
 
     @property
     def has_too_much(self) -> bool:

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,12 @@ from xdpfw.kernel.source import find_sources, inline
 from xdpfw.model.errors import KernelError
 from xdpfw.model.feature import Feature, widest
 from xdpfw.model.interface import AttachMode
+from xdpfw.model.policy import DEFAULT_RULES
+from xdpfw.model.requests import WriteOptions
+from xdpfw.model.rule_form import parse_rules
+from xdpfw.service import Firewall
+from xdpfw.store.memory import MemoryStore
+from xdpfw.store.port import StoredChange
 
 pytestmark = pytest.mark.kernel
 
@@ -233,7 +240,17 @@ def test_the_second_start_compiles_nothing(host: Host, monkeypatch: pytest.Monke
     assert (second.program.compiled, second.program.twin) == (compiled, twin)
 
 
-def test_while_the_right_program_is_compiled_the_widest_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Host]:
+    """What others compiled is not at hand there."""
+    host = Host(tmp_path / "own", tmp_path)
+    yield host
+    host.close()
+
+
+def test_while_the_right_program_is_compiled_the_next_wider_serves(
+    alone: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
     compiled: list[set[str]] = []
 
     def compile_source(source: str, function: str, maps: Sequence[str], flags: Sequence[str]) -> Program:
@@ -241,18 +258,55 @@ def test_while_the_right_program_is_compiled_the_widest_serves(tmp_path: Path, m
         return Program(function, b"", {}, "")
 
     monkeypatch.setattr(programs, "compile_source", compile_source)
-    host = Host(tmp_path / "own", tmp_path)  # what others compiled is not at hand there
     one, other = (frozenset({feature}) for feature in (Feature.MATCH_VLAN, Feature.MATCH_LENGTH))
-    try:
-        kernel = host.kernel()
-        kernel.start()
-        kernel.prepare(one)
-        assert compiled.pop() == {"-DMATCH_VLAN=1"} and kernel.use(one) == one
-        kernel.compile(widest(one))
-        assert len(compiled.pop()) > len(other)
-        kernel.prepare(other)
-        assert kernel.use(other) == widest(other) and not compiled
-        kernel.compile(other)
-        assert compiled == [{"-DMATCH_LENGTH=1"}] and kernel.use(other) == other
-    finally:
-        host.close()
+    kernel = alone.kernel()
+    kernel.start()
+    kernel.prepare(one)
+    assert compiled.pop() == {"-DMATCH_VLAN=1"} and kernel.use(one) == one
+    kernel.compile(widest(one))
+    assert len(compiled.pop()) > len(other)
+    kernel.prepare(other)
+    assert kernel.use(other) == widest(other) and not compiled
+    kernel.compile(one | other)
+    assert compiled.pop() and kernel.use(other) == one | other
+    kernel.compile(other)
+    assert compiled == [{"-DMATCH_LENGTH=1"}] and kernel.use(other) == other
+
+
+@pytest.mark.usefixtures("namespace")
+def test_a_start_amid_a_change_of_rules_finds_its_program_compiled(
+    alone: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when the program could do more than the rules asked for, since these had just become fewer."""
+
+    class Killed(BaseException):
+        pass
+
+    class Fatal(MemoryStore):
+        def save(self, change: StoredChange) -> None:
+            super().save(change)
+            if change.policy and change.policy.rule("longer"):
+                raise Killed
+
+    async def life(*changes: dict[str, object]) -> None:
+        kernel = alone.kernel()
+        firewall = Firewall(kernel, store)
+        try:
+            await firewall.load()
+            await firewall.attach("xf1", AttachMode.NATIVE, WriteOptions(force=True))
+            for each in changes:
+                rules = parse_rules([{"id": id, "match": match, "action": "drop"} for id, match in each.items()])
+                await firewall.put_rules([*DEFAULT_RULES, *rules], WriteOptions(force=True))
+        finally:
+            kernel.stop(detach=False)
+
+    make_pair("xf0", "xf1", 1500)
+    store = Fatal()
+    with pytest.raises(Killed):
+        asyncio.run(life({"tagged": {"vlan": [7]}}, {}, {"longer": {"length": ["9000-9100"]}}))
+
+    def refuse(*_: object) -> Program:
+        raise KernelError("compiled again")
+
+    monkeypatch.setattr(programs, "compile_source", refuse)
+    asyncio.run(life())

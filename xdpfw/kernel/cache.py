@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +44,19 @@ class ProgramCache:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
-    def save(self, name: str, fingerprint: int, program: Program) -> None:
+    def flags(self, name: str) -> Iterator[list[str]]:
+        """What each program of this name that is there was compiled with."""
+        for path in self._directory.glob(f"{name}-*.json"):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                yield list(map(str, json.loads(path.read_text())["flags"]))
+
+    def save(self, name: str, fingerprint: int, program: Program, flags: Sequence[str] = ()) -> None:
         """Best effort: without the file the next start compiles again."""
         maps = {str(index): map_name for index, map_name in program.maps.items()}
         saved = {
             "function": program.name,
             "compiler": program.compiler,
+            "flags": list(flags),
             "instructions": base64.b64encode(program.instructions).decode(),
             "maps": maps,
             "checksum": _checksum(program.instructions, maps),

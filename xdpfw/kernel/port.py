@@ -308,8 +308,8 @@ class Kernel(Protocol):
         Answers, for each interface where that failed, why."""
 
     def use(self, features: Features) -> Features:
-        """From now on the program has these features, on every interface, swapped in place; or the widest, if that is
-        at hand and the other would have to be compiled. Answers which. A program with too many is right, one with too
+        """From now on the program has these features, on every interface, swapped in place; or more, if such a program
+        is at hand and that one would have to be compiled. Answers which. A program with too many is right, one with too
         few is not: what a policy asks for comes before it. Raises KernelError."""
 
     def stop(self, detach: bool) -> None:

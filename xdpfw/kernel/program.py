@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import logging
 import platform
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
@@ -22,6 +24,8 @@ LEARNER, LEARN = "egress", "learn"
 PROGRAMS = "programs"
 MULTI_BUFFER_SINCE = (5, 18)
 
+log = logging.getLogger("xdpfw.program")
+
 
 def kernel_version() -> tuple[int, int]:
     major, minor = platform.release().split(".")[:2]
@@ -37,7 +41,7 @@ class PacketProgram:
         self.frags = kernel_version() >= MULTI_BUFFER_SINCE
         self.flags = ["-DMULTI_BUFFER"] if self.frags else []
         self._clock = [f"-DHZ={ticks_per_second()}"]
-        self.flags += [*self._clock, *(f"-D{feature}=1" for feature in sorted(features))]
+        self.flags += [*self._clock, *(_flag(feature) for feature in sorted(features))]
         self.source = source or inline(find_sources() / f"{NAME}.c")
         self.fingerprint = fingerprint(self.source, self.flags)
 
@@ -51,9 +55,14 @@ class PacketProgram:
         return self if features == self.features else PacketProgram(self._saved, features, self.source)
 
     def quickest(self, features: Features) -> PacketProgram:
-        """For these features; or the widest, if that is at hand and the other is not."""
-        program, wide = self.made_for(features), self.made_for(widest(features))
-        return wide if wide.at_hand and not program.at_hand else program
+        """For these features; or, if that would have to be compiled, of those at hand that can do as much the one that
+        can do the least."""
+        program = self.made_for(features)
+        if program.at_hand:
+            return program
+        others = self.features, *map(_features, self._saved.flags(NAME))
+        wider = [self.made_for(each) for each in others if features <= each <= widest(features)]
+        return min((each for each in wider if each.at_hand), key=lambda each: len(each.features), default=program)
 
     def have(self) -> None:
         """Compile unless that is done."""
@@ -94,7 +103,7 @@ class PacketProgram:
     @cached_property
     def twin(self) -> Program:
         # Nobody reads events of frames that somebody asks about.
-        flags = [flag for flag in self.flags if flag != f"-D{Feature.EVENTS}=1"]
+        flags = [flag for flag in self.flags if flag != _flag(Feature.EVENTS)]
         return self._obtain("xdp_twin", [*flags, "-DTWIN"])
 
     @cached_property
@@ -117,8 +126,11 @@ class PacketProgram:
         mark = fingerprint(source, flags)
         if found := self._saved.load(name, mark):
             return found
+        began = time.monotonic()
         made = compile_source(source, function, maps, flags)
-        self._saved.save(name, mark, made)
+        self._saved.save(name, mark, made, flags)
+        can = ", ".join(sorted(_features(flags))) or "no more than sets alone"
+        log.info("%s was compiled in %.1f s: %s", name, time.monotonic() - began, can)
         return made
 
     def refused(self, why: str) -> str:
@@ -137,3 +149,11 @@ class PacketProgram:
             return under_way.result().compiler
         twin: Program | None = self.__dict__.get("twin")
         return twin.compiler if twin else None
+
+
+def _flag(feature: Feature) -> str:
+    return f"-D{feature}=1"
+
+
+def _features(flags: Sequence[str]) -> Features:
+    return frozenset(feature for feature in Feature if _flag(feature) in flags)

@@ -100,7 +100,7 @@ class ConfirmUseCases(Changes):
         before = await asyncio.to_thread(self.store.before, pending.revision)
         shift, now = self.anchor.step_since(before.anchor), self.clock.wall()
         policy = self.state.policy
-        wanted = self.writer.wanted_for(policy, policy_without(pending, before, policy))
+        wanted = self.writer.wanted_between(policy, policy_without(pending, before, policy))
         await asyncio.to_thread(self.kernel.prepare, wanted)
 
         def make(state: State) -> Edit:

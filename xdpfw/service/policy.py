@@ -109,7 +109,7 @@ class PolicyUseCases(Changes):
         old, new = await asyncio.to_thread(made)
         if not opts.dry_run and new != old:
             # Before the lock, so that nobody else waits for the compiler.
-            await asyncio.to_thread(self.kernel.prepare, self.writer.wanted_for(old, new))
+            await asyncio.to_thread(self.kernel.prepare, self.writer.wanted_between(old, new))
         async with self.writer.lock:
             policy, changed = await self.writer.call(work)
             return policy, self.written(changed, opts)

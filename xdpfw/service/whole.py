@@ -51,7 +51,7 @@ class WholeChanges(Changes):
             await asyncio.to_thread(made, self.state)
             if new := drafts[0].policy:
                 # Before the lock, so that nobody else waits for the compiler.
-                await asyncio.to_thread(self.kernel.prepare, self.writer.wanted_for(self.state.policy, new))
+                await asyncio.to_thread(self.kernel.prepare, self.writer.wanted_between(self.state.policy, new))
             await self.change_long(made, lambda _: drafts[0], opts)
         changed = drafts[0].changed
         return ChangeView(
