@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -14,7 +15,6 @@ from pathlib import Path
 
 from lab.waiting import eventually
 from lab.work import Work
-from xdpfw.kernel.program import PROGRAMS, PacketProgram
 from xdpfw.model.feature import widest
 
 LATEST = 0.4
@@ -99,10 +99,13 @@ class Kills:
 
     def _forget_widest(self) -> None:
         """The compiled program that would serve while another one is compiled, unless it is what runs."""
-        used = PacketProgram.of(self._daemon.state)
-        wide = used.made_for(widest(used.features))
-        for path in (self._daemon.state / PROGRAMS).glob(f"*-{wide.fingerprint:016x}.json") if wide is not used else ():
-            path.unlink(missing_ok=True)
+        programs, wide = self._daemon.state / "programs", widest(frozenset())
+        with suppress(FileNotFoundError):  # the daemon throws some away itself
+            if wide == frozenset(json.loads((programs / "features").read_text())):
+                return
+            for path in programs.glob("xdp_filter-*.json"):
+                if {f"-D{feature}=1" for feature in wide} <= {*json.loads(path.read_text())["flags"]}:
+                    path.unlink()
 
     def _compiler(self) -> int:
         """Its process, 0 while there is none."""
