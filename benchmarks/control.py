@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
-from benchmarks import clients
+from benchmarks import clients, plain
 from benchmarks.figures import Figure, Point, percentile, ratio
 from benchmarks.flood import flooding
 from benchmarks.peers import Command, Holder, Ipset, Nftables, Rest, namespace
@@ -91,6 +91,7 @@ def _figures(size: int, found: Times) -> Iterator[Figure]:
 
 def latency(rounds: int, count: int) -> Iterator[Figure]:
     """Single blocks over REST: by one client after the other's answer, and by many at once."""
+    yield from _floor(rounds)
     with site() as (network, daemon):
         blocks = _Blocks(daemon, rounds)
         for size in sorted({min(size, count) for size in SIZES}):
@@ -109,6 +110,15 @@ def latency(rounds: int, count: int) -> Iterator[Figure]:
             for share in (0.5, 0.99):
                 pair = (percentile("", "ms", None, share, runs).values for runs in (after, before))
                 yield ratio(f"  {one}, p{share * 100:.0f} against without flood", 3, *pair)
+
+
+def _floor(rounds: int) -> Iterator[Figure]:
+    """Below which nothing gets that stands on the same libraries and the same disk."""
+    for where, database in (("on disk", plain.ON_DISK), ("in memory", plain.IN_MEMORY)):
+        with plain.service(database) as socket:
+            runs = [clients.block(socket, 1, BLOCKS, number * BLOCKS) for number in range(rounds)]
+        for share in (0.5, 0.99):
+            yield percentile(f"no firewall, stored {where}, 1 client, p{share * 100:.0f}", "ms", None, share, runs)
 
 
 class _Blocks:
