@@ -8,17 +8,21 @@ interface may stand in the way. Writers are told, so that a block never succeeds
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache, partial
 
 from xdpfw.model.ban import BANNED, ORIGIN
 from xdpfw.model.policy import Policy
 from xdpfw.model.prefix import Address, Prefix
 from xdpfw.model.reason import Verdict
 from xdpfw.model.rule import Action, AddressMatch, Mode, Rule
-from xdpfw.policy.overlap import overlap
+from xdpfw.policy.overlap import covering, overlap
 from xdpfw.policy.sets import Sets
+
+CoveredBy = Callable[[str], Prefix | None]
+"""From a set's name to the most specific of its entries that contains all of the prefix that is judged."""
 
 EXACT = 64
 """So many prefixes are judged one by one; of more, only whether an earlier rule stands in the way."""
@@ -62,10 +66,7 @@ class Outcome:
 def outcomes(prefix: Prefix, sets: Sets, policy: Policy, bans: Sets | None = None) -> Iterator[Outcome]:
     """The rules that decide about packets from parts of a prefix, in order; an unconditional one that takes in all of
     it is the last. `bans`: the set of what is banned, which drops in the places of the rules that banned it."""
-    covering: dict[str, Prefix] = {}
-    for name, entry in sets.matches(ipaddress.ip_address(prefix.address)):
-        if entry.prefix.length <= prefix.length:
-            covering.setdefault(name, entry.prefix)
+    covered_by: CoveredBy = cache(partial(covering, sets, prefix=prefix))
     for rule in policy.rules:
         if not rule.enabled or rule.mode is Mode.MONITOR:
             continue
@@ -73,7 +74,7 @@ def outcomes(prefix: Prefix, sets: Sets, policy: Policy, bans: Sets | None = Non
             yield Outcome(Verdict.DROP, rule, f"it banned {ban}")
             if ban.contains(prefix):
                 return
-        part, place = _taken_in(prefix, rule.match.source, sets, covering)
+        part, place = _taken_in(prefix, rule.match.source, sets, covered_by)
         if part is Part.NONE:
             continue
         conditional = not rule.match.source_only or rule.action is Action.LIMIT
@@ -98,17 +99,17 @@ def _bans_by(rule: Rule, prefix: Prefix, bans: Sets | None) -> Iterator[Prefix]:
         yield entry.prefix
 
 
-def _taken_in(prefix: Prefix, asked: AddressMatch, sets: Sets, covering: Mapping[str, Prefix]) -> tuple[Part, str]:
+def _taken_in(prefix: Prefix, asked: AddressMatch, sets: Sets, covered_by: CoveredBy) -> tuple[Part, str]:
     """How much of a prefix is inside, and by what."""
     part, place = (Part.ALL, "from any source") if not (asked.sets or asked.prefixes) else (Part.NONE, "")
-    for whole, some, told in (*_by_set(prefix, asked.sets, sets, covering), *_by_prefix(prefix, asked.prefixes)):
+    for whole, some, told in (*_by_set(prefix, asked.sets, sets, covered_by), *_by_prefix(prefix, asked.prefixes)):
         if whole:
             part, place = Part.ALL, told
             break
         if some and part is Part.NONE:
             part, place = Part.SOME, told
     for whole, some, told in (
-        *_by_set(prefix, asked.not_sets, sets, covering),
+        *_by_set(prefix, asked.not_sets, sets, covered_by),
         *_by_prefix(prefix, asked.not_prefixes),
     ):
         if whole:
@@ -119,12 +120,14 @@ def _taken_in(prefix: Prefix, asked: AddressMatch, sets: Sets, covering: Mapping
 
 
 def _by_set(
-    prefix: Prefix, names: Sequence[str], sets: Sets, covering: Mapping[str, Prefix]
+    prefix: Prefix, names: Sequence[str], sets: Sets, covered_by: CoveredBy
 ) -> Iterator[tuple[bool, bool, str]]:
     for name in names:
-        if name in covering:
-            yield True, True, f"{covering[name]} is in set {name}"
-        elif name in sets.defined:
+        if name not in sets.defined:
+            continue
+        if held := covered_by(name):
+            yield True, True, f"{held} is in set {name}"
+        else:
             inside = sets.entries(name, after=None, limit=1, within=prefix)
             yield False, bool(inside), f"{inside[0].prefix} is in set {name}" if inside else ""
 
@@ -193,12 +196,6 @@ def _overlapping(name: str, asked: AddressMatch, sets: Sets) -> str:
         if entry:
             return f"{entry} is in set {other}"
     for prefix in asked.prefixes:
-        if sets.entries(name, after=None, limit=1, within=prefix) or name in _covered(prefix, sets):
+        if sets.entries(name, after=None, limit=1, within=prefix) or covering(sets, name, prefix):
             return f"it names {prefix}"
     return ""
-
-
-def _covered(prefix: Prefix, sets: Sets) -> set[str]:
-    """Sets with an entry that contains the whole prefix."""
-    first = ipaddress.ip_address(prefix.address)
-    return {name for name, entry in sets.matches(first) if entry.prefix.length <= prefix.length}

@@ -68,6 +68,12 @@ def distinct(claims: Keys) -> Keys:
     return found[starts(found)]
 
 
+def around(prefix: Prefix) -> Keys:
+    """All prefixes that contain one, the shortest first, itself last."""
+    lengths = np.arange(prefix.length + 1, dtype=np.uint8)
+    return k.masked(np.tile(np.frombuffer(prefix.address, np.uint8), (len(lengths), 1)), lengths)
+
+
 def spans(table: SortedTable, prefixes: Keys) -> tuple[Records, k.Index, k.Index]:
     """Rows that comprise the claims on sorted prefixes, and where each prefix's begin and end."""
     return table.spans(claim_keys(prefixes, 0), claim_keys(prefixes, 0xFFFF))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether two sets have addresses in common: two prefixes either nest or are disjoint, so it is enough to look for
-an entry of one inside an entry of the other."""
+"""Whether sets have addresses in common, with one another or with a prefix: two prefixes either nest or are disjoint,
+so it is enough to look for an entry of one inside an entry of the other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xdpfw.model.prefix import FAMILIES, Family, Prefix
-from xdpfw.policy import keys
+from xdpfw.policy import claims, keys
 from xdpfw.policy.ops import Keys
 from xdpfw.policy.sets import Sets
 
@@ -21,6 +21,17 @@ def overlap(sets: Sets, one: str, other: str) -> Prefix | None:
         if (found := _first_overlap(a, b)) is not None:
             return keys.prefix_of(family, found)
     return None
+
+
+def covering(sets: Sets, name: str, prefix: Prefix) -> Prefix | None:
+    """The most specific entry of a set that contains all of a prefix, which may be itself."""
+    table, key = sets.table(sets.info(name).id, prefix.family), keys.key_of(prefix)
+    if len(table.range(key + b"\0\0", key + b"\xff\xff")):
+        return prefix
+    around = claims.around(prefix)
+    _, begin, end = claims.spans(table, around)
+    there = np.flatnonzero(begin < end)
+    return keys.prefix_of(prefix.family, around[there[-1]]) if len(there) else None
 
 
 def _all_keys(sets: Sets, name: str, family: Family) -> Keys:

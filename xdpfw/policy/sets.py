@@ -279,10 +279,7 @@ class Sets:
     def matches(self, address: Address) -> list[tuple[str, Entry]]:
         """All sets' entries that contain the address, the most specific first."""
         host = Prefix.host(address)
-        octets = np.frombuffer(host.address, np.uint8)
-        lengths = np.arange(host.length + 1, dtype=np.uint8)
-        around = k.masked(np.tile(octets, (len(lengths), 1)), lengths)
-        found = []
+        around, found = c.around(host), []
         for info in self.defined.values():
             table = self.table(info.id, host.family)
             if len(table):

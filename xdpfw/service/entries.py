@@ -61,15 +61,20 @@ class EntryUseCases(Changes):
     async def entry(self, name: str, prefix: Prefix) -> EntryView:
         return await asyncio.to_thread(self._entry, self.sets_with(name), name, prefix)
 
-    def _entry(self, sets: Sets, name: str, prefix: Prefix) -> EntryView:
+    def _entry(self, sets: Sets, name: str, prefix: Prefix, *, new: bool = False) -> EntryView:
+        """`new`: its counts begin now."""
         entry = sets.entry(name, prefix)
         if entry is None:
             raise NotFound(f"{prefix} is not an entry of set {name}; `xdpfw show` tells what covers an address")
-        return self._views(sets, name, [entry])[0]
+        return self._views(sets, name, [entry], [(0, 0)] if new else None)[0]
 
-    def _views(self, sets: Sets, name: str, entries: Sequence[Entry]) -> list[EntryView]:
+    def _views(
+        self, sets: Sets, name: str, entries: Sequence[Entry], hits: Sequence[tuple[int, int]] | None = None
+    ) -> list[EntryView]:
+        """`hits`: packets and bytes of each, unless they have to be read."""
         now = self.clock.wall()
-        hits = self._hits(sets, name, [entry.prefix for entry in entries])
+        if hits is None:
+            hits = self._hits(sets, name, [entry.prefix for entry in entries])
         return [entry_view(entry, Count(*counts), now) for entry, counts in zip(entries, hits, strict=True)]
 
     def _hits(self, sets: Sets, name: str, prefixes: Sequence[Prefix]) -> list[tuple[int, int]]:
@@ -127,7 +132,7 @@ class EntryUseCases(Changes):
             about=[prefix],
             origins=[origin],
             status=lambda edit: 201 if edit.added else 200,
-            then=lambda: views.append(self._entry(self.state.sets, name, prefix)),
+            then=lambda edit: views.append(self._entry(self.state.sets, name, prefix, new=edit.added > 0)),
         )
         return (views[0] if views else None), written
 
@@ -233,7 +238,7 @@ class EntryUseCases(Changes):
         about: Sequence[Prefix],
         origins: Sequence[str | None],
         status: Callable[[Edit], int] = lambda _: 200,
-        then: Callable[[], None] = lambda: None,
+        then: Callable[[Edit], None] = lambda _: None,
     ) -> EntriesWritten:
         """`origins`: whose claims on the prefixes, None for all. `then` looks at the outcome, in the same thread and
         before anybody else writes."""
@@ -248,7 +253,7 @@ class EntryUseCases(Changes):
             self.enforce(Draft(parts, _resources(name), edit, status=status(edit)), opts)
             if not opts.dry_run:
                 self._tell_lists(name, edit, about, origins)
-                then()
+                then(edit)
             return self._answer(name, edit, opts, about)
 
         async with self.writer.lock:
