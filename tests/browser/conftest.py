@@ -89,6 +89,14 @@ def site() -> Iterator[Site]:
         yield Site(network, daemon, url, daemon.token("browser"))
 
 
+@pytest.fixture(autouse=True)
+def _nothing_stays_blocked(site: Site) -> Iterator[None]:
+    """A test that fails half-way is the only one that does."""
+    yield
+    for prefix in blocked(site):
+        site.daemon.rest.must("DELETE", f"sets/block/entries/{prefix}?force=true")
+
+
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     # Not for the whole session: its event loop would stand in the way of other tests'.

@@ -128,7 +128,8 @@ async function addEntry(event) {
   write($("entry-fault"), valid ? "" : `“${prefix}” is not an address or prefix, such as 203.0.113.0/24 or 2001:db8::/32.`);
   if (!valid) return;
   const done = await add(chosen, prefix, $("entry-ttl").value, $("entry-comment").value.trim());
-  if (done) for (const id of ["entry-prefix", "entry-comment"]) $(id).value = "";
+  // Whoever types the next one meanwhile keeps it.
+  if (done && $("entry-prefix").value.trim() === prefix) for (const id of ["entry-prefix", "entry-comment"]) $(id).value = "";
 }
 
 async function newSet() {
