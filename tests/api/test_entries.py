@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from tests.api.conftest import Api, ok, problem
+from tests.packets import ethernet, ip, udp
 
 B = "sets/block/entries"
 
@@ -76,6 +78,24 @@ def test_what_is_not_a_prefix_is_422_and_says_what_was_meant(api: Api, text: str
         for method in ("PUT", "GET", "DELETE"):
             document = problem(api.client.request(method, f"{B}/{quote(text, safe='')}"), 422)
             assert told in document["detail"]
+
+
+def test_an_answer_counts_from_when_the_entry_came(fake: Api) -> None:
+    """Not what the same prefix counts for another set, or counted for this one before it went."""
+    fake.put("interfaces/wan0", {"mode": "native"})
+    fake.put("sets/others")
+    fake.put("sets/others/entries/192.0.2.1")
+    frame = ethernet(ip("192.0.2.1", udp()))
+
+    def counted(written: Any) -> list[int]:
+        return [written.json()["packets"], fake.get(f"{B}/192.0.2.1")["packets"]]
+
+    fake.kernel.receive("wan0", frame)
+    assert counted(fake.put(f"{B}/192.0.2.1")) == [0, 0]
+    fake.kernel.receive("wan0", frame)
+    assert counted(fake.put(f"{B}/192.0.2.1", {"ttl": 60})) == [1, 1]
+    fake.client.delete(f"{B}/192.0.2.1")
+    assert counted(fake.put(f"{B}/192.0.2.1")) == [0, 0]
 
 
 def test_put_sets_exactly_what_it_says(api: Api) -> None:
