@@ -77,6 +77,7 @@ def prepared(rules: tuple[Rule, ...], change: Callable[[str], str] | None = None
         compiler = Compiler(LIMITS, kernel.start())
         opened.callback(kernel.stop, True)
         policy = replace(Policy(), rules=rules).following(Policy())
+        kernel.compile(features_of(policy))
         kernel.use(features_of(policy))
         for plan in compiler.compile_all(Sets.initial(), policy):
             kernel.execute(plan.ops, 1)

@@ -43,8 +43,9 @@ class Loaded:
         self._edit(self.sets.replace(name, bulk, origin=None, now=time.time_ns(), base=self.sets))
 
     def use(self, **changes: object) -> None:
-        """Change fields of the policy."""
+        """Change fields of the policy; the program can do what that asks for and no more."""
         policy = replace(self.policy, **changes).following(self.policy)  # type: ignore[arg-type]
+        self.kernel.compile(features_of(policy))
         self.kernel.use(features_of(policy))
         self._apply(self._compiler.plan(self.sets, {}, policy=policy))
         self.policy = policy

@@ -108,7 +108,7 @@ def test_filtering_goes_on_and_programs_stay(host: Host, kernel: RealKernel, wir
 
 
 def test_pins_record_schema_revision_and_features(host: Host, kernel: RealKernel) -> None:
-    kernel.use(frozenset({Feature.MATCH_DESTINATION, Feature.EVENTS}))
+    used = kernel.use(frozenset({Feature.MATCH_DESTINATION, Feature.EVENTS}))
     kernel.execute(insert("203.0.113.0/24", 1), 7)
     kernel.stop(detach=False)
     shown = json.loads(
@@ -119,7 +119,7 @@ def test_pins_record_schema_revision_and_features(host: Host, kernel: RealKernel
     )  # fmt: skip
     record = np.frombuffer(bytes(int(octet, 16) for octet in shown[0]["value"]), layouts.META)[0]
     assert (record["schema"], record["revision"]) == (layouts.SCHEMA, 7)
-    bits = [at for at, feature in enumerate(Feature) if feature in (Feature.MATCH_DESTINATION, Feature.EVENTS)]
+    bits = [at for at, feature in enumerate(Feature) if feature in used]
     assert record["features"] == sum(1 << bit for bit in bits)
 
 
