@@ -13,7 +13,7 @@ import platform
 import sys
 from pathlib import Path
 
-from benchmarks import answers, control, floor, leftovers, live, log, memory, packets, pieces, plots, talkers
+from benchmarks import answers, control, floor, leftovers, live, log, memory, packets, pieces, plots, stages, talkers
 from benchmarks.parts import Part, measured
 from benchmarks.service import Bench
 
@@ -29,6 +29,7 @@ def parts(count: int, repeat: int) -> dict[str, Part]:
         **service.all(),
         "control": lambda: control.operations(repeat, count),
         "latency": lambda: control.latency(repeat, count),
+        "stages": lambda: stages.measure(repeat, count),
         "log": lambda: log.measure(repeat),
         "top100": lambda: answers.measure(repeat),
         "memory": lambda: memory.measure(count),
