@@ -62,31 +62,22 @@ def measure(rounds: int, count: int) -> Iterator[Figure]:
         yield Figure(name, "ms", None, values)
 
 
-def _timed(owner: type, name: str, taken: list[float]) -> None:
-    original: Callable[..., Any] = getattr(owner, name)
-
+def _timed(function: Callable[..., Any], taken: list[float]) -> Callable[..., Any]:
     def timed(*args: Any, **kwargs: Any) -> Any:
         began = time.perf_counter()
         try:
-            return original(*args, **kwargs)
+            return function(*args, **kwargs)
         finally:
             taken.append((time.perf_counter() - began) * 1000)
 
-    setattr(owner, name, timed)
+    return timed
 
 
-def _job(taken: list[float]) -> None:
+def _time_jobs(taken: list[float]) -> None:
     call = Writer.call
 
     async def timed(self: Writer, function: Any, *args: Any, **kwargs: Any) -> Any:
-        def work() -> Any:
-            began = time.perf_counter()
-            try:
-                return function(*args, **kwargs)
-            finally:
-                taken.append((time.perf_counter() - began) * 1000)
-
-        return await call(self, work)
+        return await call(self, _timed(function, taken), *args, **kwargs)
 
     Writer.call = timed  # type: ignore[method-assign]
 
@@ -94,8 +85,8 @@ def _job(taken: list[float]) -> None:
 def main() -> None:
     found: dict[str, list[float]] = {name: [] for name in (JOB, *STAGES)}
     for name, (owner, method) in STAGES.items():
-        _timed(owner, method, found[name])
-    _job(found[JOB])
+        setattr(owner, method, _timed(getattr(owner, method), found[name]))
+    _time_jobs(found[JOB])
     place, sys.argv = Path(sys.argv[1]), sys.argv[2:]
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")

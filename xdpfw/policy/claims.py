@@ -85,6 +85,12 @@ def on(table: SortedTable, prefixes: Keys) -> Records:
     return rows[k.ranges(begin, end)]
 
 
+def exactly(table: SortedTable, prefix: Prefix) -> Records:
+    """The claims on one prefix."""
+    key = k.key_of(prefix)
+    return table.range(key + b"\0\0", key + b"\xff\xff")
+
+
 def until(table: SortedTable, prefixes: Keys) -> Times:
     """The latest expiry of the claims on each of the sorted prefixes; ABSENT where there is none."""
     found = np.full(len(prefixes), ABSENT, np.int64)

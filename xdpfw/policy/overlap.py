@@ -25,8 +25,8 @@ def overlap(sets: Sets, one: str, other: str) -> Prefix | None:
 
 def covering(sets: Sets, name: str, prefix: Prefix) -> Prefix | None:
     """The most specific entry of a set that contains all of a prefix, which may be itself."""
-    table, key = sets.table(sets.info(name).id, prefix.family), keys.key_of(prefix)
-    if len(table.range(key + b"\0\0", key + b"\xff\xff")):
+    table = sets.table(sets.info(name).id, prefix.family)
+    if len(claims.exactly(table, prefix)):
         return prefix
     around = claims.around(prefix)
     _, begin, end = claims.spans(table, around)

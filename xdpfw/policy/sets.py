@@ -253,8 +253,7 @@ class Sets:
     def entry(self, name: str, prefix: Prefix) -> Entry | None:
         """Exactly that prefix."""
         table = self.table(self.info(name).id, prefix.family)
-        key = k.key_of(prefix)
-        found = self._entries(prefix.family, table.range(key + b"\0\0", key + b"\xff\xff"))
+        found = self._entries(prefix.family, c.exactly(table, prefix))
         return found[0] if found else None
 
     def entries(
